@@ -1,0 +1,230 @@
+"""The only reader of this package's ``SESSION_*`` keys: one frozen, validated object.
+
+Flask's own keys (``SESSION_COOKIE_*``, ``PERMANENT_SESSION_LIFETIME`` …) keep Flask's meaning and are read by Flask,
+at request time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import math
+import typing as t
+from dataclasses import dataclass, fields
+from urllib.parse import urlsplit
+
+import pymongo
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from .exceptions import ConfigurationError, ConfigurationTypeError
+
+DEFAULT_DATABASE = "flask_session"
+
+_PREFIX = "SESSION_MONGO"
+
+
+@dataclass(frozen=True, repr=False)
+class SessionConfig:
+    """The configuration, checked: the keys in lower case without ``SESSION_``. Durations are timedeltas."""
+
+    mongodb_uri: str | None = None
+    mongodb: t.Any = None
+    mongodb_alias: str = "default"
+    mongodb_db: str | None = None
+    mongodb_collect: str | None = None
+    mongodb_timeout: float = 2.0
+    mongodb_write_concern: str | int = "majority"
+    auto_index: bool = True
+    ttl_index: bool = False
+    cleanup_interval: dt.timedelta = dt.timedelta(seconds=60)
+    permanent: bool = False
+    idle_timeout: dt.timedelta | None = None
+    absolute_lifetime: dt.timedelta | None = None
+    touch_interval: dt.timedelta = dt.timedelta(seconds=60)
+    user_key: tuple[str, ...] = ("_user_id", "user_id")
+    rotate_on_login: bool = True
+    track_device: bool | str = False
+    max_size: int = 1024 * 1024
+    max_per_user: tuple[int, str] | None = None
+    encryption_keys: tuple[str | bytes, ...] | None = None
+    admin_hide: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without the URI's password and the encryption keys."""
+        hidden = {"mongodb_uri", "encryption_keys"}
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in hidden)
+        return f"<SessionConfig {', '.join(shown)}>"
+
+    @classmethod
+    def from_mapping(cls, config: t.Mapping[str, t.Any]) -> SessionConfig:
+        """Read and check; raises :exc:`ConfigurationError` naming the key and the fix."""
+        _refuse_unknown(config)
+        values = {}
+        for name, parse in _PARSERS.items():
+            key = f"SESSION_{name.upper()}"
+            if key in config:
+                values[name] = parse(key, config[key])
+
+        return cls(**values)
+
+
+def _refuse_unknown(config: t.Mapping[str, t.Any]) -> None:
+    known = [f"SESSION_{name.upper()}" for name in _PARSERS]
+    for key in config:
+        if key.startswith(_PREFIX) and key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise ConfigurationError(f"Unknown configuration key {key!r}; did you mean {nearest[0]!r}?")
+
+
+def _wrong_type(key: str, value: t.Any, wanted: str) -> t.NoReturn:
+    raise ConfigurationTypeError(f"{key} must be {wanted}, not {type(value).__name__}.")
+
+
+def _flag(key: str, value: t.Any) -> bool:
+    if not isinstance(value, bool):
+        _wrong_type(key, value, "True or False")
+
+    return value
+
+
+def _text(key: str, value: t.Any) -> str:
+    if not isinstance(value, str):
+        _wrong_type(key, value, "text")
+    if not value:
+        raise ConfigurationError(f"{key} is empty; leave it out to use the default.")
+
+    return value
+
+
+def _optional(parse: t.Callable[[str, t.Any], t.Any]) -> t.Callable[[str, t.Any], t.Any]:
+    return lambda key, value: None if value is None else parse(key, value)
+
+
+def _duration(key: str, value: t.Any) -> dt.timedelta:
+    if isinstance(value, dt.timedelta):
+        duration = value
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        _wrong_type(key, value, "a number of seconds or a timedelta")
+    elif not math.isfinite(value):
+        raise ConfigurationError(f"{key} must be a finite number of seconds.")
+    else:
+        duration = dt.timedelta(seconds=value)
+    if duration < dt.timedelta(0):
+        raise ConfigurationError(f"{key} must not be negative.")
+
+    return duration
+
+
+def _positive_duration(key: str, value: t.Any) -> dt.timedelta:
+    duration = _duration(key, value)
+    if not duration:
+        raise ConfigurationError(f"{key} must be more than 0 seconds; leave it out for no limit of its own.")
+
+    return duration
+
+
+def _positive_seconds(key: str, value: t.Any) -> float:
+    return _positive_duration(key, value).total_seconds()
+
+
+def _positive_int(key: str, value: t.Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        _wrong_type(key, value, "a whole number")
+    if value < 1:
+        raise ConfigurationError(f"{key} must be 1 or more.")
+
+    return value
+
+
+def _uri(key: str, value: t.Any) -> str:
+    uri = _text(key, value)
+    if uri.startswith("embedded:"):
+        return uri
+
+    scheme = urlsplit(uri).scheme
+    if scheme not in ("mongodb", "mongodb+srv"):
+        raise ConfigurationError(f"{key} must begin with mongodb://, mongodb+srv:// or embedded:")
+    if scheme == "mongodb":
+        try:
+            parse_uri(uri)
+        except (PyMongoError, ValueError) as error:
+            raise ConfigurationError(f"{key} is no valid MongoDB URI: {error}") from None
+
+    return uri
+
+
+def _client(key: str, value: t.Any) -> t.Any:
+    if not isinstance(value, pymongo.MongoClient):
+        _wrong_type(key, value, "a pymongo.MongoClient (for an address use SESSION_MONGODB_URI)")
+
+    return value
+
+
+def _write_concern(key: str, value: t.Any) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        _wrong_type(key, value, '"majority", the name of a custom concern, or a number of nodes')
+    if value in (0, ""):
+        raise ConfigurationError(f"{key} must be at least 1: with 0 nobody would confirm that a session was stored.")
+
+    return value
+
+
+def _names(key: str, value: t.Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, (tuple, list, set, frozenset)) or not all(isinstance(name, str) for name in names):
+        _wrong_type(key, value, "a session key or several of them")
+
+    return tuple(names)
+
+
+def _track(key: str, value: t.Any) -> bool | str:
+    if value == "truncated":
+        return "truncated"
+    if not isinstance(value, bool):
+        _wrong_type(key, value, 'True, False or "truncated" (keep only the network of the address)')
+
+    return value
+
+
+def _per_user(key: str, value: t.Any) -> tuple[int, str]:
+    count, policy = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, "oldest")  # noqa: PLR2004
+    if policy not in ("oldest", "refuse"):
+        raise ConfigurationError(f'{key} takes a number, or a number and what gives way: "oldest" or "refuse".')
+
+    return _positive_int(key, count), policy
+
+
+def _key_ring(key: str, value: t.Any) -> tuple[str | bytes, ...] | None:
+    keys = (value,) if isinstance(value, (str, bytes)) else value
+    if not isinstance(keys, (tuple, list)) or not all(isinstance(one, (str, bytes)) for one in keys):
+        _wrong_type(key, value, "a list of keys, the newest first")
+    if not keys:
+        raise ConfigurationError(f"{key} is empty; leave it out to store in plain.")
+
+    return tuple(keys)
+
+
+_PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
+    "mongodb_uri": _optional(_uri),
+    "mongodb": _optional(_client),
+    "mongodb_alias": _text,
+    "mongodb_db": _optional(_text),
+    "mongodb_collect": _optional(_text),
+    "mongodb_timeout": _positive_seconds,
+    "mongodb_write_concern": _write_concern,
+    "auto_index": _flag,
+    "ttl_index": _flag,
+    "cleanup_interval": _duration,
+    "permanent": _flag,
+    "idle_timeout": _optional(_positive_duration),
+    "absolute_lifetime": _optional(_positive_duration),
+    "touch_interval": _duration,
+    "user_key": _names,
+    "rotate_on_login": _flag,
+    "track_device": _track,
+    "max_size": _positive_int,
+    "max_per_user": _optional(_per_user),
+    "encryption_keys": _optional(_key_ring),
+    "admin_hide": _names,
+}

@@ -1,0 +1,152 @@
+"""The extension: puts the parts together for an application, and answers for whose sessions there are."""
+
+from __future__ import annotations
+
+import typing as t
+import weakref
+from dataclasses import dataclass
+
+from flask import current_app, has_app_context
+from mongoengine.connection import get_db
+from pymongo.uri_parser import parse_uri
+
+from .config import DEFAULT_DATABASE, SessionConfig
+from .connection import Connection, client_for
+from .exceptions import SetupError
+from .interface import MongoSessionInterface
+from .model import Session, SessionDocument
+from .store import MongoSessionStore, check_model
+
+if t.TYPE_CHECKING:
+    from flask import Flask
+    from pymongo.database import Database
+
+    from .encryption import Sealer
+
+_NAME = "mongo_session"
+
+
+@dataclass(frozen=True)
+class MongoSessionState:
+    """What the extension keeps for one application, under ``app.extensions["mongo_session"]``."""
+
+    store: MongoSessionStore
+    model: type[SessionDocument]
+    config: SessionConfig
+
+
+class MongoSession:
+    """Keeps an application's sessions in MongoDB.
+
+    ``MongoSession(app)``, or ``MongoSession()`` and :meth:`init_app` later; one object may serve several applications.
+
+    :param model: a :class:`SessionDocument` subclass that declares session keys as fields.
+    """
+
+    def __init__(self, app: Flask | None = None, *, model: type[SessionDocument] = Session) -> None:
+        check_model(model)
+        self.model = model
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def __repr__(self) -> str:
+        """How many applications it serves."""
+        return f"<MongoSession of {self.model.__name__} for {len(self._apps)} applications>"
+
+    def init_app(self, app: Flask) -> None:
+        """Plug into *app*. Reads and checks the configuration, does no I/O and starts nothing.
+
+        (With an embedded server it takes the lock that keeps the server alive: the one exception.)
+        Raises :exc:`ConfigurationError` naming the key, and :exc:`SetupError` the second time.
+        """
+        if _NAME in app.extensions:
+            raise SetupError(
+                "MongoSession is already set up on this application: use MongoSession(app) or init_app(app), once."
+            )
+
+        config = SessionConfig.from_mapping(app.config)
+        store = MongoSessionStore(
+            self.model,
+            connection=_connect(config),
+            cleanup_interval=config.cleanup_interval,
+            max_size=config.max_size,
+            sealer=_sealer(config),
+            collection=config.mongodb_collect,
+            auto_index=config.auto_index,
+            ttl_index=config.ttl_index,
+        )
+        store.speak_for(app)
+        app.extensions[_NAME] = MongoSessionState(store, self.model, config)
+        app.session_interface = MongoSessionInterface(store, config)
+        self._apps.add(app)
+
+        from .cli import register  # noqa: PLC0415 - thin, and only where there is an application
+
+        register(app)
+
+    @property
+    def state(self) -> MongoSessionState:
+        """The current application's; outside of every context that of the only application there is."""
+        if has_app_context() and current_app in self._apps:
+            return t.cast("MongoSessionState", current_app.extensions[_NAME])
+
+        apps = list(self._apps)
+        if len(apps) == 1:
+            return t.cast("MongoSessionState", apps[0].extensions[_NAME])
+        if not apps:
+            raise SetupError("MongoSession serves no application yet. Did you forget to call 'init_app'?")
+
+        raise SetupError("MongoSession serves several applications: call this inside 'with app.app_context():'.")
+
+    @property
+    def store(self) -> MongoSessionStore:
+        """The store of :attr:`state`."""
+        return self.state.store
+
+
+def _connect(config: SessionConfig) -> Connection:
+    return Connection(_resolver(config), timeout=config.mongodb_timeout, write_concern=config.mongodb_write_concern)
+
+
+def _resolver(config: SessionConfig) -> t.Callable[[], Database[t.Any]]:
+    """How to get at the database on first use: by URI, else the given client, else the MongoEngine alias."""
+    uri, client, name = config.mongodb_uri, config.mongodb, config.mongodb_db
+    if uri is not None:
+        database = name or _database_in(uri) or DEFAULT_DATABASE
+        _hold_embedded(uri)
+        return lambda: client_for(uri)[database]
+    if client is not None:
+        return lambda: client[name] if name else client.get_default_database(DEFAULT_DATABASE)
+
+    return lambda: get_db(config.mongodb_alias).client[name] if name else get_db(config.mongodb_alias)
+
+
+def _database_in(uri: str) -> str | None:
+    """The database a URI names; an SRV address is not resolved for it."""
+    if uri.startswith("mongodb://"):
+        return t.cast("str | None", parse_uri(uri)["database"])
+
+    path = "" if uri.startswith("embedded:") else uri.partition("//")[2].partition("/")[2]
+    return path.partition("?")[0] or None
+
+
+def _hold_embedded(uri: str) -> None:
+    if uri.startswith("embedded:"):
+        from .embedded import embedded_server  # noqa: PLC0415 - only for those who use it
+
+        embedded_server(uri)
+
+
+def _sealer(config: SessionConfig) -> Sealer | None:
+    if not config.encryption_keys:
+        return None
+
+    try:
+        from .encryption import Sealer  # noqa: PLC0415 - needs the extra
+    except ImportError as error:
+        raise SetupError(
+            "SESSION_ENCRYPTION_KEYS needs the package 'cryptography': pip install 'flask-mongo-session[encryption]'"
+        ) from error
+
+    return Sealer(config.encryption_keys)

@@ -1,0 +1,266 @@
+"""Between Flask and the session: the only file that touches cookies and responses."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import sys
+import typing as t
+
+from flask import got_request_exception
+from flask.globals import request_ctx
+from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.exceptions import InternalServerError
+
+from . import signals
+from .exceptions import SessionStoreUnavailable
+from .records import Missing
+from .saving import Outcome, Policy, Saver
+from .session import Origin, ServerSideSession, Surroundings
+from .tokens import Ticket, TicketSigner
+
+if t.TYPE_CHECKING:
+    from flask import Flask, Request
+    from flask.wrappers import Response
+
+    from .config import SessionConfig
+    from .store import MongoSessionStore
+
+#: Headers that describe a body; they go when the body does.
+_BODY_HEADERS = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Length",
+    "Content-Range",
+    "Content-Type",
+    "ETag",
+    "Expires",
+    "Last-Modified",
+    "Location",
+)
+_IPV4_PREFIX, _IPV6_PREFIX = 24, 48
+
+
+class MongoSessionInterface(SessionInterface):
+    """Opens a session without asking the database, and saves it with the fewest commands.
+
+    Policies to override are Flask's: ``get_cookie_*``, ``should_set_cookie``, ``get_expiration_time``.
+    """
+
+    session_class = ServerSideSession
+
+    def __init__(self, store: MongoSessionStore, config: SessionConfig) -> None:
+        self.store = store
+        self.config = config
+        self._signer: TicketSigner | None = None
+        self._signer_keys: tuple[t.Any, ...] = ()
+        self._surroundings = Surroundings(config.user_key, config.permanent, store.connection.clock.estimate)
+
+    # -- open ---------------------------------------------------------------------------------------------------------
+
+    def open_session(self, app: Flask, request: Request) -> ServerSideSession | None:
+        """The session of the request's cookie, not loaded yet; an empty one for no cookie, or one that we did not sign.
+
+        ``None`` without a secret key, so that Flask's null session explains the fix.
+        """
+        signer = self.signer(app)
+        if signer is None:
+            return None
+
+        self.store.start()
+        value = request.cookies.get(self.get_cookie_name(app))
+        ticket = self._read_ticket(signer, value) if value else None
+
+        return self.session_class(self.store.schema, self.store.load, ticket, self._surroundings_of(request))
+
+    def signer(self, app: Flask) -> TicketSigner | None:
+        """The signer for the application's present keys; ``None`` when it has none."""
+        secret_key = app.secret_key
+        if not secret_key:
+            return None
+
+        keys = (secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ()))
+        if self._signer is None or keys != self._signer_keys:
+            self._signer, self._signer_keys = TicketSigner(secret_key, keys[1:]), keys
+        return self._signer
+
+    def _read_ticket(self, signer: TicketSigner, value: str) -> Ticket | None:
+        ticket = signer.read(value)
+        if ticket is None:
+            self.store.announce(signals.session_rejected, sid=None, reason="forged")
+
+        return ticket
+
+    def _surroundings_of(self, request: Request) -> Surroundings:
+        if not self.config.track_device:
+            return self._surroundings
+
+        return self._surroundings._replace(device=_device(request, truncate=self.config.track_device == "truncated"))
+
+    # -- save ---------------------------------------------------------------------------------------------------------
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Store what changed and let the cookie follow. Never raises into Flask, which would save a second time."""
+        session = t.cast("ServerSideSession", session)
+        if session.accessed:
+            response.vary.add("Cookie")
+
+        try:
+            outcome = Saver(session, self.store, self._policy(app)).save()
+        except Exception as error:  # noqa: BLE001 - whatever it is, Flask must not save again
+            self._failed(app, session, response, error)
+            return
+
+        self._announce_rejection(session)
+        if outcome is Outcome.ENDED:
+            self._delete_cookie(app, response)
+        elif outcome is Outcome.NOTHING:
+            self._vary_on_refresh(app, session, response)
+        elif outcome is Outcome.RENEWED or self.should_set_cookie(app, session):
+            self._set_cookie(app, session, response)
+
+    def get_expiration_time(self, app: Flask, session: SessionMixin) -> dt.datetime | None:
+        """Flask's, but never beyond the session's deadline."""
+        expires = super().get_expiration_time(app, session)
+        ticket = session.ticket if isinstance(session, ServerSideSession) else None
+        if expires is None or ticket is None or ticket.deadline is None:
+            return expires
+
+        return min(expires, dt.datetime.now(dt.timezone.utc) + self._time_left(ticket.deadline))
+
+    def _time_left(self, deadline: int) -> dt.timedelta:
+        return dt.timedelta(milliseconds=max(deadline - self.store.connection.clock.estimate(), 0))
+
+    def _policy(self, app: Flask) -> Policy:
+        config = self.config
+        return Policy(
+            config.idle_timeout or app.permanent_session_lifetime,
+            config.absolute_lifetime,
+            config.touch_interval,
+            app.config["SESSION_REFRESH_EACH_REQUEST"],
+            config.rotate_on_login,
+            config.max_per_user,
+        )
+
+    def _announce_rejection(self, session: ServerSideSession) -> None:
+        reason = session.rejection
+        if reason is None or reason is Missing.SUPERSEDED or session.rejected_sid is None:
+            return
+
+        self.store.announce(signals.session_rejected, sid=session.rejected_sid, reason=reason.value)
+
+    # -- cookie -------------------------------------------------------------------------------------------------------
+
+    def _cookie_attributes(self, app: Flask) -> dict[str, t.Any]:
+        return {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+            "partitioned": self.get_cookie_partitioned(app),
+        }
+
+    def _set_cookie(self, app: Flask, session: ServerSideSession, response: Response) -> None:
+        """With ``Max-Age`` beside ``Expires``, since the browser's clock may be off (RFC 6265 §5.3: it wins)."""
+        signer, ticket = self.signer(app), session.ticket
+        if signer is None or ticket is None:
+            return
+
+        expires = self.get_expiration_time(app, session)
+        max_age = None if expires is None else round((expires - dt.datetime.now(dt.timezone.utc)).total_seconds())
+        response.set_cookie(
+            self.get_cookie_name(app), signer.sign(ticket), max_age, expires, **self._cookie_attributes(app)
+        )
+        response.vary.add("Cookie")
+
+    def _delete_cookie(self, app: Flask, response: Response) -> None:
+        response.delete_cookie(self.get_cookie_name(app), **self._cookie_attributes(app))
+        response.vary.add("Cookie")
+
+    def _vary_on_refresh(self, app: Flask, session: ServerSideSession, response: Response) -> None:
+        """An untouched permanent session: another response to this URL may carry its refreshed cookie."""
+        ticket = session.ticket
+        if (
+            ticket
+            and ticket.permanent
+            and session.origin is Origin.UNREAD
+            and app.config["SESSION_REFRESH_EACH_REQUEST"]
+        ):
+            response.vary.add("Cookie")
+
+    # -- failure ------------------------------------------------------------------------------------------------------
+
+    def _failed(self, app: Flask, session: ServerSideSession, response: Response, error: Exception) -> None:
+        """Turn the response into the error's, in place; what was to be saved is not, and the cookie stays as it is.
+
+        Only a log-out that could not be confirmed still takes the browser's cookie away.
+        """
+        logged_out = session.logging_out
+        session.fail()
+        if request_ctx._session is not session:  # noqa: SLF001 - the property would count as an access
+            raise error  # a session_transaction: its caller is the one to tell
+
+        _replace(response, _error_response(app, error))
+        if isinstance(error, SessionStoreUnavailable):
+            response.headers["Retry-After"] = str(error.retry_after)
+        response.headers["Cache-Control"] = "no-store"
+        if logged_out:
+            self._delete_cookie(app, response)
+
+
+def _error_response(app: Flask, error: Exception) -> Response:
+    """What the application makes of *error*, through its own handlers."""
+    try:
+        return app.make_response(app.handle_user_exception(error))
+    except SessionStoreUnavailable as again:  # the handler itself wanted to write to the session
+        return t.cast("Response", again.get_response())
+    except Exception as unhandled:  # noqa: BLE001 - no handler of the application's took it
+        return _internal_error(app, unhandled)
+
+
+def _internal_error(app: Flask, error: Exception) -> Response:
+    """As Flask treats an unhandled exception, without a second save."""
+    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    propagate = app.config["PROPAGATE_EXCEPTIONS"]
+    if app.testing or app.debug if propagate is None else propagate:
+        raise error
+
+    app.log_exception(sys.exc_info())
+    return app.make_response(app.handle_http_exception(InternalServerError(original_exception=error)))
+
+
+def _replace(response: Response, by: Response) -> None:
+    """Status, body and what describes the body; the other headers stay."""
+    if close := getattr(response.response, "close", None):
+        close()
+    for name in _BODY_HEADERS:
+        response.headers.remove(name)
+
+    response.direct_passthrough = False
+    response.status = by.status
+    response.set_data(by.get_data())
+    for name in _BODY_HEADERS:
+        if name in by.headers:
+            response.headers[name] = by.headers[name]
+
+
+def _device(request: Request, *, truncate: bool) -> dict[str, str]:
+    device = {"ip": request.remote_addr or "", "user_agent": request.user_agent.string[:512]}
+    if truncate and device["ip"]:
+        device["ip"] = _network(device["ip"])
+
+    return {name: value for name, value in device.items() if value}
+
+
+def _network(address: str) -> str:
+    """The network an address is in: enough to recognise a place, too little to recognise a person."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+
+    prefix = _IPV4_PREFIX if ip.version == 4 else _IPV6_PREFIX  # noqa: PLR2004
+    return str(ipaddress.ip_network(f"{ip}/{prefix}", strict=False))

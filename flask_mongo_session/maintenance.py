@@ -1,0 +1,217 @@
+"""Work on the whole collection: indexes, removing expired records in batches, the lease that elects who does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import socket
+import threading
+import typing as t
+
+import pymongo
+from pymongo import IndexModel
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+
+from .connection import Connection
+
+log = logging.getLogger(__name__)
+
+Filter = dict[str, t.Any]
+
+#: Records removed by one command.
+BATCH_SIZE = 5_000
+#: Seconds for which the record that a rotation ended stays, so that requests in flight meet it.
+MARK_SECONDS = 10
+#: A TTL index cannot be taken back by ``collMod``, only be told to wait for ever: 68 years, the most the server
+#: accepts.
+NEVER_SECONDS = 2**31 - 1
+
+_INDEX_CONFLICTS = (85, 86)  # IndexOptionsConflict, IndexKeySpecsConflict
+_LEASE_ID = "sweep"
+
+
+def expired_filter(now: dt.datetime) -> Filter:
+    """Records to remove: expired by *now*, rotation's marks a little later."""
+    kept_since = now - dt.timedelta(seconds=MARK_SECONDS)
+    return {"expires_at": {"$lte": now}, "ended.at": {"$not": {"$gt": kept_since}}}
+
+
+class Remover:
+    """Deletes expired records through the index on their expiry, a batch a command, so that nobody waits behind it."""
+
+    def __init__(self, connection: Connection, collection: str, batch_size: int = BATCH_SIZE) -> None:
+        self._connection = connection
+        self._collection = connection.collection(collection)
+        self._batch_size = batch_size
+
+    def batches(self) -> t.Iterator[int]:
+        """Remove everything that has expired by now; yields the count of each batch. Stop iterating to stop."""
+        with self._connection.operation():
+            now = self._connection.now()
+
+        done = False
+        while not done:
+            with self._connection.operation():
+                removed, done = self._batch(now)
+            yield removed
+
+    def _batch(self, now: dt.datetime) -> tuple[int, bool]:
+        """Cut at an expiry boundary: no ids travel, and what was renewed meanwhile no longer lies below it."""
+        boundary = self._boundary(now)
+        if boundary is None:
+            return self._collection.delete_many(expired_filter(now)).deleted_count, True
+
+        removed = self._collection.delete_many(
+            {"$and": [expired_filter(now), {"expires_at": {"$lt": boundary}}]}
+        ).deleted_count
+        return (removed or self._batch_of_equals(now, boundary)), False
+
+    def _boundary(self, now: dt.datetime) -> dt.datetime | None:
+        """The expiry of the first record beyond the batch, read from the index alone; ``None`` in the last batch."""
+        beyond = self._collection.find(
+            {"expires_at": {"$lte": now, "$type": "date"}},
+            {"_id": False, "expires_at": True},
+            sort=[("expires_at", 1)],
+            skip=self._batch_size,
+            limit=1,
+        )
+        return next((document["expires_at"] for document in beyond), None)
+
+    def _batch_of_equals(self, now: dt.datetime, expires_at: dt.datetime) -> int:
+        """More than a batch expired in the same millisecond: by ids, hinted, or each batch would scan them all."""
+        found = self._collection.find(
+            {**expired_filter(now), "expires_at": expires_at}, {"_id": True}, limit=self._batch_size
+        )
+        ids = [document["_id"] for document in found]
+        chosen = {"_id": {"$in": ids}, "expires_at": {"$lte": now}}
+
+        return self._collection.delete_many(chosen, hint="_id_").deleted_count
+
+
+class Lease:
+    """Decides, by the database's clock, which of all workers sweeps this interval; fenced by a counter."""
+
+    def __init__(self, connection: Connection, collection: str, interval: float) -> None:
+        self._connection = connection
+        self._collection = connection.collection(f"{collection}_lease")
+        self._interval = dt.timedelta(seconds=interval)
+        self._fence: int | None = None
+
+    def acquire(self) -> bool:
+        """Whether this worker's turn has come; nobody else's will in the same interval."""
+        with self._connection.operation():
+            now = self._connection.now()
+            taken = self._take(now)
+            if taken is None and self._create():
+                taken = self._take(now)
+
+        self._fence = taken["fence"] if taken else None
+        return taken is not None
+
+    def still_ours(self) -> bool:
+        """Renew it in the middle of a long sweep; ``False`` when another worker took over meanwhile."""
+        with self._connection.operation():
+            now = self._connection.now()
+            renewed = self._collection.update_one(
+                {"_id": _LEASE_ID, "fence": self._fence}, {"$set": {"due": now + self._interval}}
+            )
+
+        return bool(renewed.matched_count)
+
+    def record(self, count: int, seconds: float) -> None:
+        """Keep what the sweep did, for people to look at: the last twenty."""
+        with self._connection.operation():
+            run = {"at": self._connection.now(), "count": count, "seconds": round(seconds, 3)}
+            self._collection.update_one({"_id": _LEASE_ID}, {"$push": {"runs": {"$each": [run], "$slice": -20}}})
+
+    def runs(self) -> list[dict[str, t.Any]]:
+        """The last sweeps of all workers, newest first: ``at``, ``count``, ``seconds``."""
+        with self._connection.operation():
+            lease = self._collection.find_one({"_id": _LEASE_ID}) or {}
+
+        return list(reversed(lease.get("runs", [])))
+
+    def _take(self, now: dt.datetime) -> dict[str, t.Any] | None:
+        """A lease further off than our interval was left by a slower configuration, and counts as due."""
+        due = {"$or": [{"due": {"$lte": now}}, {"due": {"$gt": now + self._interval}}]}
+        change = {
+            "$set": {"due": now + self._interval * 0.98, "owner": f"{socket.gethostname()}:{os.getpid()}"},
+            "$inc": {"fence": 1},
+        }
+        return self._collection.find_one_and_update(
+            {"_id": _LEASE_ID, **due}, change, return_document=pymongo.ReturnDocument.AFTER
+        )
+
+    def _create(self) -> bool:
+        """Insert the lease before it is fought over: an upsert by several workers would let two of them win."""
+        try:
+            self._collection.insert_one(
+                {"_id": _LEASE_ID, "due": dt.datetime.fromtimestamp(0, dt.timezone.utc), "fence": 0}
+            )
+        except DuplicateKeyError:
+            return False
+
+        return True
+
+
+def index_models(specs: t.Iterable[t.Mapping[str, t.Any]], *, ttl: bool) -> list[IndexModel]:
+    """The model's indexes, from what MongoEngine made of its ``meta``; with *ttl* the expiry's is a TTL index."""
+    models = []
+    for spec in specs:
+        options = {name: value for name, value in spec.items() if name not in ("fields", "cls")}
+        if ttl and spec["fields"] == [("expires_at", 1)]:
+            options["expireAfterSeconds"] = 0
+        models.append(IndexModel(spec["fields"], **options))
+
+    return models
+
+
+def ensure_indexes(connection: Connection, collection: str, models: list[IndexModel]) -> None:
+    """Create the indexes that are missing; one cheap command when none is. No time limit: a build may take minutes.
+
+    Switching ``SESSION_TTL_INDEX`` changes the index in place through ``collMod``.
+    """
+    target = connection.collection(collection)
+
+    with pymongo.timeout(None):
+        try:
+            target.create_indexes(models)
+        except OperationFailure as error:
+            if error.code not in _INDEX_CONFLICTS:
+                raise
+            expiry, others = _apart(models)
+            _switch_ttl(target, ttl="expireAfterSeconds" in expiry.document)
+            if others:
+                target.create_indexes(others)
+
+
+def _apart(models: list[IndexModel]) -> tuple[IndexModel, list[IndexModel]]:
+    """The index on the expiry, and the others."""
+    by_keys = {tuple(model.document["key"]): model for model in models}
+    expiry = by_keys.pop(("expires_at",))
+
+    return expiry, list(by_keys.values())
+
+
+def _switch_ttl(collection: t.Any, *, ttl: bool) -> None:
+    """Turn the index on the expiry into a TTL index (MongoDB 5.1+ does so in place), or make it wait for ever."""
+    index = {"keyPattern": {"expires_at": 1}, "expireAfterSeconds": 0 if ttl else NEVER_SECONDS}
+    try:
+        collection.database.command("collMod", collection.name, index=index)
+    except OperationFailure:
+        collection.drop_index([("expires_at", 1)])
+        collection.create_index([("expires_at", 1)], **({"expireAfterSeconds": 0} if ttl else {}))
+
+
+def build_in_background(connection: Connection, collection: str, models: list[IndexModel]) -> None:
+    """Build on a thread of its own; a failure is a warning, since sessions work without, only slower to sweep."""
+
+    def build() -> None:
+        try:
+            ensure_indexes(connection, collection, models)
+        except PyMongoError as error:
+            reason = type(error).__name__
+            log.warning("Could not create indexes on %r (%s): run 'flask sessions indexes'.", collection, reason)
+
+    threading.Thread(target=build, name="mongo-session-indexes", daemon=True).start()

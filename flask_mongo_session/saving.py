@@ -1,0 +1,357 @@
+"""Which commands a finished request owes the database: none, or one; a rotation two.
+
+Knows sessions and the store, neither cookies nor responses.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import typing as t
+from dataclasses import replace
+
+from .changes import UNSET
+from .connection import milliseconds, moment
+from .exceptions import SessionStoreUnavailable
+from .records import Frame, Missing, StoredSession
+from .session import Origin, ServerSideSession
+from .store import MongoSessionStore
+from .tokens import Ticket, new_token, session_id
+
+#: How often a write follows a deadline that others keep moving.
+_ATTEMPTS = 3
+
+
+class Outcome(enum.Enum):
+    """What the cookie has to follow."""
+
+    #: Nothing is known to live under the cookie, and nothing was stored.
+    NOTHING = "nothing"
+    #: The live session was read and not changed.
+    LIVE = "live"
+    #: Nothing of the content changed, but the cookie's value has to: it carries the time of the last touch.
+    RENEWED = "renewed"
+    #: Something was stored.
+    STORED = "stored"
+    #: The session was ended.
+    ENDED = "ended"
+
+
+class Policy(t.NamedTuple):
+    """How long sessions live, and when they move; durations as timedelta."""
+
+    idle: dt.timedelta
+    absolute: dt.timedelta | None = None
+    touch_interval: dt.timedelta = dt.timedelta(seconds=60)
+    #: Whether use alone moves the expiry (``SESSION_REFRESH_EACH_REQUEST``).
+    refresh: bool = True
+    rotate_on_login: bool = True
+    #: How many live sessions a user may have, and what gives way: ``"oldest"`` or ``"refuse"``; ``None``: any number.
+    max_per_user: tuple[int, str] | None = None
+
+    def expiry(self, now: dt.datetime, deadline: dt.datetime | None) -> dt.datetime:
+        """The one truth about expiry."""
+        idle = now + self.idle
+        return idle if deadline is None else min(deadline, idle)
+
+    def is_due(self, touched: int, now: int) -> bool:
+        """Whether the last touch is so long ago that the next one is due; a time in the future says nothing."""
+        interval = min(self.touch_interval, self.idle / 10) // dt.timedelta(milliseconds=1)
+        return not 0 <= now - touched < max(interval, 1)
+
+
+class Saver:
+    """One request's save; :meth:`save` is called once."""
+
+    def __init__(self, session: ServerSideSession, store: MongoSessionStore, policy: Policy) -> None:
+        self._session = session
+        self._store = store
+        self._policy = policy
+
+    def save(self) -> Outcome:
+        """Send what is owed. Raises :exc:`SessionStoreUnavailable`, or what assigning a value would have raised."""
+        session = self._session
+        if session.origin is Origin.FAILED:
+            return Outcome.NOTHING
+
+        session.settle()
+        for sid, reason in session.ending:
+            if reason == "logout":
+                self._store.end(sid, reason)
+
+        outcome = self._save_own()
+
+        for sid, reason in session.ending:
+            if reason != "logout":
+                self._store.end(sid, reason)
+
+        return outcome
+
+    def _save_own(self) -> Outcome:
+        session = self._session
+
+        if session.origin is Origin.SUPERSEDED:
+            return self._save_superseded()
+        if session.ticket is None or session.origin is Origin.GONE:
+            return self._create()
+        if session.emptied and self._end_emptied():
+            return self._finish(Outcome.ENDED, None, None)
+        if session.regenerating or (session.user_changed and self._policy.rotate_on_login):
+            return self._rotate()
+        if session.changes or session.forced:
+            return self._change()
+
+        return self._touch()
+
+    def _save_superseded(self) -> Outcome:
+        """Only a log-in stands, as a session of its own: of two log-ins in parallel the later one."""
+        session = self._session
+        if session.user_id is not None and session.user_changed:
+            return self._create()
+
+        return Outcome.NOTHING
+
+    # -- new ----------------------------------------------------------------------------------------------------------
+
+    def _create(self) -> Outcome:
+        session = self._session
+        encoded: dict[str, t.Any] = {}
+        session.changes.replay(encoded)
+        if not encoded:
+            return Outcome.ENDED if session.cleared else Outcome.NOTHING
+
+        now = self._store.now()
+        deadline = self._new_deadline(now, None)
+        user_id = session.user_id
+        frame = Frame(
+            now=now,
+            expires_at=self._policy.expiry(now, deadline),
+            deadline=deadline,
+            permanent=session.permanent,
+            user_id=user_id,
+            authenticated_at=None if user_id is None else now,
+            device=session.surroundings.device,
+        )
+        token = new_token()
+        if not self._store.create(session_id(token), encoded, frame):
+            return Outcome.NOTHING
+
+        return self._finish(Outcome.STORED, _ticket(token, frame), self._stored(token, encoded, frame))
+
+    # -- changed ------------------------------------------------------------------------------------------------------
+
+    def _change(self) -> Outcome:
+        session, known = self._session, self._known_deadline()
+        if session.user_changed:
+            self._note_user()
+
+        for _ in range(_ATTEMPTS):
+            frame = self._frame_of_change(known)
+            if self._store.change(self._sid, session.changes, known, frame, size=session.known_size()):
+                return self._changed(frame)
+
+            lives, deadline, superseded = self._store.peek(self._sid)
+            if superseded:
+                session.reject(Missing.SUPERSEDED)
+                return Outcome.NOTHING
+            if not lives or deadline == known:
+                return self._vanished()
+            known = deadline
+
+        raise SessionStoreUnavailable
+
+    def _changed(self, frame: Frame) -> Outcome:
+        session = self._session
+        ticket = self._renewed_ticket(frame)
+        if session.stored is None:
+            return self._finish(Outcome.STORED, ticket, None)
+
+        encoded = {**session.stored.encoded}
+        session.changes.replay(encoded)
+        return self._finish(Outcome.STORED, ticket, self._stored(ticket.token, encoded, frame))
+
+    def _vanished(self) -> Outcome:
+        """What was loaded and changed is dropped; what was written without reading belongs to a new session."""
+        session = self._session
+        if session.origin is not Origin.UNREAD:
+            session.reject(Missing.UNKNOWN)
+            return Outcome.NOTHING
+
+        session.missed(Missing.UNKNOWN)
+        return self._create()
+
+    def _frame_of_change(self, known: dt.datetime | None) -> Frame:
+        session, now = self._session, self._store.now()
+        deadline = (
+            known if session.changes.deadline is UNSET else t.cast("dt.datetime | None", session.changes.deadline)
+        )
+        before = session.stored
+
+        return Frame(
+            now=now,
+            expires_at=self._policy.expiry(now, deadline),
+            deadline=deadline,
+            permanent=session.permanent,
+            user_id=session.user_id if before else None,
+            authenticated_at=before.authenticated_at if before else None,
+            device=session.surroundings.device,
+        )
+
+    def _note_user(self) -> None:
+        """Only where log-in does not rotate: the record follows the key."""
+        session = self._session
+        session.changes.user_id = session.user_id
+        session.changes.authenticated_at = None if session.user_id is None else self._store.now()
+
+    def _end_emptied(self) -> bool:
+        session = self._session
+        if session.user_changed:
+            return self._store.end(self._sid)
+
+        return self._store.end_if_unchanged(t.cast("StoredSession", session.stored))
+
+    # -- rotated ------------------------------------------------------------------------------------------------------
+
+    def _rotate(self) -> Outcome:
+        session, store = self._session, self._store
+        token, now, user_id = new_token(), store.now(), session.user_id
+        store.check_fits(session.known_size())
+
+        latest = store.retire(self._sid, session_id(token), user_id, now)
+        if isinstance(latest, Missing):
+            return self._rotated_nothing()
+
+        encoded = latest.encoded
+        session.changes.replay(encoded)
+        if not encoded:
+            return self._finish(Outcome.ENDED, None, None)
+
+        frame = self._frame_of_rotation(latest, now, user_id)
+        if not store.succeed(latest.sid, session_id(token), encoded, frame):
+            session.reject(Missing.UNKNOWN)
+            return Outcome.NOTHING
+
+        return self._finish(Outcome.STORED, _ticket(token, frame), self._stored(token, encoded, frame))
+
+    def _rotated_nothing(self) -> Outcome:
+        """The record was gone: a log-in starts anew with what it wrote, a log-out goes after a rotation under way."""
+        session = self._session
+        if not session.user_changed:
+            session.reject(Missing.UNKNOWN)
+            return Outcome.NOTHING
+        if session.user_id is None:
+            ended = self._store.end(self._sid)
+            return self._finish(Outcome.ENDED, None, None) if ended else Outcome.NOTHING
+
+        return self._create()
+
+    def _frame_of_rotation(self, latest: StoredSession, now: dt.datetime, user_id: str | None) -> Frame:
+        session = self._session
+        deadline = self._new_deadline(now, latest.deadline)
+        authenticated = now if session.user_changed or session.confirmed else latest.authenticated_at
+        permanent = session.changes.permanent
+        device = session.surroundings.device or _device_of(latest)
+
+        return Frame(
+            now=now,
+            expires_at=self._policy.expiry(now, deadline),
+            deadline=deadline,
+            permanent=permanent if isinstance(permanent, bool) else latest.permanent,
+            user_id=user_id,
+            authenticated_at=None if user_id is None else authenticated,
+            device=device,
+        )
+
+    # -- touched ------------------------------------------------------------------------------------------------------
+
+    def _touch(self) -> Outcome:
+        session, policy = self._session, self._policy
+        ticket = t.cast("Ticket", session.ticket)
+        loaded = session.stored
+        if loaded and (ticket.permanent, ticket.deadline) != (loaded.permanent, _optional_ms(loaded.deadline)):
+            session.ticket = ticket = ticket._replace(
+                permanent=loaded.permanent, deadline=_optional_ms(loaded.deadline)
+            )
+            return Outcome.RENEWED
+        if not policy.refresh or not policy.is_due(ticket.touched, session.surroundings.clock()):
+            return Outcome.LIVE if loaded else Outcome.NOTHING
+
+        return self._send_touch(ticket)
+
+    def _send_touch(self, ticket: Ticket) -> Outcome:
+        session, known = self._session, self._known_deadline()
+        touched = self._store.touch(self._sid, known, self._policy.expiry, session.surroundings.device)
+        if touched is None:
+            return Outcome.LIVE if session.stored else Outcome.NOTHING
+
+        session.ticket = ticket._replace(touched=milliseconds(touched))
+        if session.stored:
+            session.stored = replace(session.stored, touched_at=touched, expires_at=self._policy.expiry(touched, known))
+        return Outcome.RENEWED
+
+    # -- shared -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _sid(self) -> str:
+        return t.cast("str", self._session.sid)
+
+    def _known_deadline(self) -> dt.datetime | None:
+        session = self._session
+        if session.stored:
+            return session.stored.deadline
+
+        ms = t.cast("Ticket", session.ticket).deadline
+        return None if ms is None else moment(ms)
+
+    def _new_deadline(self, now: dt.datetime, before: dt.datetime | None) -> dt.datetime | None:
+        """What the application set, else a whole absolute lifetime from now."""
+        chosen = self._session.changes.deadline
+        if chosen is not UNSET:
+            return t.cast("dt.datetime | None", chosen)
+
+        return before if self._policy.absolute is None else now + self._policy.absolute
+
+    def _renewed_ticket(self, frame: Frame) -> Ticket:
+        """The cookie's time moves only when a touch would have been due: its value stays the same in between."""
+        session = self._session
+        before = t.cast("Ticket", session.ticket)
+        now = milliseconds(frame.now)
+        touched = now if self._policy.is_due(before.touched, now) else before.touched
+
+        return Ticket(before.token, touched, session.permanent, _optional_ms(frame.deadline))
+
+    def _stored(self, token: str, encoded: dict[str, t.Any], frame: Frame) -> StoredSession:
+        before = self._session.stored
+        kept = before is not None and before.sid == session_id(token)
+
+        return StoredSession(
+            sid=session_id(token),
+            expires_at=frame.expires_at,
+            data=self._session.values_now(),
+            encoded=encoded,
+            created_at=before.created_at if kept and before else frame.now,
+            touched_at=frame.now,
+            authenticated_at=frame.authenticated_at,
+            deadline=frame.deadline,
+            permanent=frame.permanent,
+            user_id=frame.user_id,
+        )
+
+    def _finish(self, outcome: Outcome, ticket: Ticket | None, stored: StoredSession | None) -> Outcome:
+        ending = self._session.ending
+        self._session.saved(ticket, stored)
+        self._session.ending = [(sid, reason) for sid, reason in ending if reason != "logout"]
+
+        return outcome
+
+
+def _ticket(token: str, frame: Frame) -> Ticket:
+    return Ticket(token, milliseconds(frame.now), frame.permanent, _optional_ms(frame.deadline))
+
+
+def _optional_ms(value: dt.datetime | None) -> int | None:
+    return None if value is None else milliseconds(value)
+
+
+def _device_of(stored: StoredSession) -> dict[str, str]:
+    return {name: value for name in ("ip", "user_agent") if (value := getattr(stored, name)) is not None}
