@@ -1,0 +1,169 @@
+"""What all tests share: applications on a fresh database, the commands they send, a clock that moves by itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import threading
+
+import pymongo
+import pytest
+from flask import Flask, session
+from pymongo import monitoring
+
+from flask_mongo_session import MongoSession, Session
+from flask_mongo_session.connection import DatabaseClock
+
+SECRET_KEY = "a secret for tests only"
+
+
+class Commands(monitoring.CommandListener):
+    """The names of the commands sent, in order, but for those that only ask for the time."""
+
+    def __init__(self):
+        self._events = []
+
+    def started(self, event):
+        if event.command_name != "hello":
+            self._events.append((event.command_name, event.command))
+
+    def succeeded(self, event):
+        pass
+
+    def failed(self, event):
+        pass
+
+    @property
+    def names(self):
+        return [name for name, _ in self._events]
+
+    @property
+    def sent(self):
+        return [command for _, command in self._events]
+
+    def clear(self):
+        self._events.clear()
+
+
+@pytest.fixture
+def commands():
+    """Records the commands of :func:`client`."""
+    return Commands()
+
+
+@pytest.fixture
+def client(mongo_server, commands):
+    """A client of the application's own, whose commands are recorded."""
+    with pymongo.MongoClient(mongo_server.uri, event_listeners=[commands]) as client:
+        yield client
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def database(client, commands, request):
+    """A fresh database, through :func:`client`; gone after the test."""
+    name = f"test_{request.node.name[:20].translate(str.maketrans('[] -./$', '_______'))}_{next(_numbers)}"
+    client.drop_database(name)
+    commands.clear()
+    yield client[name]
+    client.drop_database(name)
+
+
+@pytest.fixture
+def make_app(database):
+    """Makes applications with our sessions on :func:`database`, quiet in the background unless configured otherwise."""
+    applications = []
+
+    def make(model=Session, **config):
+        app = Flask("tests")
+        app.config.update(
+            SECRET_KEY=SECRET_KEY,
+            TESTING=True,
+            SESSION_MONGODB=database.client,
+            SESSION_MONGODB_DB=database.name,
+            SESSION_CLEANUP_INTERVAL=0,
+            SESSION_AUTO_INDEX=False,
+        )
+        app.config.update(config)
+        app.extensions["sessions"] = MongoSession(app, model=model)
+        applications.append(app)
+        return app
+
+    yield make
+    for app in applications:
+        app.extensions["mongo_session"].store.stop_cleanup()
+
+
+@pytest.fixture
+def app(make_app):
+    """An application with the default configuration and a few views; others may be added before its first request."""
+    app = make_app()
+
+    @app.get("/untouched")
+    def untouched():
+        return "nothing"
+
+    @app.get("/read/<key>")
+    def read(key):
+        return str(session.get(key))
+
+    @app.get("/write/<key>/<value>")
+    def write(key, value):
+        session[key] = value
+        return "written"
+
+    @app.get("/count")
+    def count():
+        session["count"] = session.get("count", 0) + 1
+        return str(session["count"])
+
+    @app.get("/login/<user>")
+    def login(user):
+        session["user_id"] = user
+        return user
+
+    @app.get("/logout")
+    def logout():
+        session.clear()
+        return "bye"
+
+    return app
+
+
+@pytest.fixture
+def store(app):
+    """The store of :func:`app`."""
+    return app.extensions["mongo_session"].store
+
+
+@pytest.fixture
+def sessions(database):
+    """The collection that sessions are stored in, as a foreigner sees it."""
+    return database["sessions"]
+
+
+@pytest.fixture
+def move_clock(monkeypatch):
+    """Moves the database's clock, as every store sees it, by so many seconds."""
+    moved = dt.timedelta()
+    now, estimate = DatabaseClock.now, DatabaseClock.estimate
+
+    def move(seconds):
+        nonlocal moved
+        moved += dt.timedelta(seconds=seconds)
+
+    monkeypatch.setattr(DatabaseClock, "now", lambda self, client: now(self, client) + moved)
+    monkeypatch.setattr(DatabaseClock, "estimate", lambda self: estimate(self) + moved // dt.timedelta(milliseconds=1))
+    return move
+
+
+@pytest.fixture(autouse=True)
+def _no_sweeper_left():
+    """Fails a test that leaves a sweeping thread behind."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name == "mongo-session-sweeper"]
+    for thread in left:
+        thread.join(2)
+    assert not [thread for thread in left if thread.is_alive()], "a sweeping thread was left running"
