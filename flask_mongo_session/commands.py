@@ -1,0 +1,307 @@
+"""The commands on one session's record, each with its filter: find, insert, update, touch, retire, end.
+
+What is not live is not found, by any of them; an error (:exc:`SessionStoreUnavailable`) always means the system.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+import weakref
+
+import bson
+from pymongo.collection import Collection
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, WriteError
+
+from . import codec, signals
+from .changes import Changes
+from .connection import Connection, Operation
+from .exceptions import DamagedDocument, SessionStoreUnavailable, SessionTooLarge
+from .maintenance import MARK_SECONDS
+from .records import Document, Frame, Missing, Records, StoredSession
+
+if t.TYPE_CHECKING:
+    from blinker import NamedSignal
+
+    from .schema import Schema
+
+#: How far a log-out follows the trail of rotations; each of them is at most ten seconds old.
+_MAX_TRAIL = 16
+_PATH_NOT_VIABLE = 28
+_TOO_LARGE = (10334, 17419, 17420)
+
+
+class RecordCommands:
+    """One collection of sessions, a record at a time."""
+
+    connection: Connection
+    collection_name: str
+    schema: Schema
+    max_size: int
+    sealed: bool
+    _records: Records
+    _sender: weakref.ref[t.Any] | None
+
+    @property
+    def collection(self) -> Collection[dict[str, t.Any]]:
+        """The sessions' collection, with everything pinned that they need."""
+        return self.connection.collection(self.collection_name)
+
+    def operation(self) -> Operation:
+        """A context for commands on :attr:`collection`: bounded in time, failing as :exc:`SessionStoreUnavailable`."""
+        return self.connection.operation()
+
+    def speak_for(self, sender: t.Any) -> None:
+        """Send signals in the name of *sender*, which is not kept alive by it."""
+        self._sender = weakref.ref(sender)
+
+    def announce(self, signal: NamedSignal, **arguments: t.Any) -> None:
+        """Send *signal* in the name of the application, or of this store where there is none."""
+        if signal.receivers:
+            sender = self._sender() if self._sender else None
+            signals.announce(signal, self if sender is None else sender, **arguments)
+
+    def load(self, sid: str) -> StoredSession | Missing:
+        """The live session, read with one command, or why there is none."""
+        if not is_id(sid):
+            return Missing.UNKNOWN
+
+        command = {"find": self.collection_name, "filter": {"_id": sid}, "limit": 1, "singleBatch": True}
+        with self.operation():
+            try:
+                batch = self.connection.read(command)["cursor"]["firstBatch"]
+            except bson.errors.BSONError:
+                return self._damaged(sid, "its BSON is malformed")
+            if not batch:
+                return Missing.UNKNOWN
+            now = self.connection.now()
+
+        return self._judge(sid, batch[0], now)
+
+    def _judge(self, sid: str, document: Document, now: dt.datetime) -> StoredSession | Missing:
+        if "ended" in document:
+            return Missing.SUPERSEDED if _is_fresh_mark(document, now) else Missing.UNKNOWN
+
+        try:
+            stored = self._records.read(document)
+        except DamagedDocument as error:
+            return self._damaged(sid, str(error))
+        if stored.expires_at <= now:
+            return Missing.EXPIRED
+
+        self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)
+        return stored
+
+    def _damaged(self, sid: str, reason: str) -> Missing:
+        signals.log.warning("The stored session %s is damaged and counts as empty: %s", sid, reason)
+        return Missing.DAMAGED
+
+    def create(self, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
+        """Store a new session; ``False`` when it was revoked before it was there."""
+        if not self._insert(sid, encoded, frame):
+            return False
+
+        self.announce(signals.session_created, sid=sid, user_id=frame.user_id)
+        return True
+
+    def _insert(self, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
+        document = self._records.document(sid, encoded, frame)
+        self._check_size(document)
+
+        try:
+            with self.operation():
+                self.collection.insert_one(document)
+        except DuplicateKeyError:
+            return False
+
+        return True
+
+    def change(
+        self, sid: str, changes: Changes, known_deadline: dt.datetime | None, frame: Frame, *, size: int = 0
+    ) -> bool:
+        """Store just the changed keys; ``False`` when there is no live session with the deadline that was known.
+
+        *size*: bytes of the session as far as the request knows it.
+        """
+        update = self._records.update(sid, changes)
+        update.setdefault("$set", {}).update(expires_at=frame.expires_at, touched_at=frame.now, **frame.device)
+        self.check_fits(max(size, codec.size(update)))
+
+        try:
+            with self.operation():
+                result = self.collection.update_one(_live(sid, frame.now, known_deadline), update)
+        except WriteError as error:
+            return self._refused(sid, error)
+        except DocumentTooLarge as error:
+            raise SessionTooLarge(codec.size(update), self.max_size) from error
+
+        if result.matched_count:
+            self.announce(signals.session_updated, sid=sid, keys=changes.keys)
+        return bool(result.matched_count)
+
+    def _refused(self, sid: str, error: WriteError) -> bool:
+        """What the server says of an update that the stored data does not allow."""
+        if error.code == _PATH_NOT_VIABLE:
+            self._damaged(sid, "its data is no document")
+            return False
+        if error.code in _TOO_LARGE:
+            raise SessionTooLarge(16 * 1024 * 1024, self.max_size) from error
+
+        raise TypeError(
+            "A stored value cannot be incremented or appended to: it is no number, no list, or too large."
+        ) from error
+
+    def touch(
+        self,
+        sid: str,
+        known_deadline: dt.datetime | None,
+        expiry: t.Callable[[dt.datetime, dt.datetime | None], dt.datetime],
+        device: t.Mapping[str, str],
+    ) -> dt.datetime | None:
+        """Move the expiry of a live session, best effort: not waiting for a majority, and never an error.
+
+        The time of the touch, or ``None`` where there was nothing to touch, or nobody to ask.
+        """
+        if self.connection.breaker.open:
+            return None
+
+        try:
+            with self.operation():
+                now = self.connection.now()
+                update = {"$set": {"expires_at": expiry(now, known_deadline), "touched_at": now, **device}}
+                collection = self.connection.collection(self.collection_name, w=1)
+                found = collection.update_one(_live(sid, now, known_deadline), update).matched_count
+        except (SessionStoreUnavailable, WriteError):
+            return None
+
+        return now if found else None
+
+    def retire(self, sid: str, successor: str, user_id: str | None, now: dt.datetime) -> StoredSession | Missing:
+        """First half of a rotation: empty the live record, leave a mark for requests in flight; the latest state of it.
+
+        *user_id* is the successor's owner, so that revoking its sessions finds it before it is stored.
+        """
+        update = self._tombstone({"at": now, "successor": successor}, now)
+        if user_id is not None:
+            update["$set"]["user_id"] = user_id
+            update["$unset"].pop("user_id")
+
+        with self.operation():
+            before = self.collection.find_one_and_update(_alive(sid, now), update)
+            if before is None:
+                return Missing.UNKNOWN
+
+        try:
+            return self._records.read(before)
+        except DamagedDocument as error:
+            return self._damaged(sid, str(error))
+
+    def succeed(self, old_sid: str, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
+        """Second half: store the successor; ``False`` when it was revoked in between."""
+        if not self._insert(sid, encoded, frame):
+            return False
+
+        self.announce(signals.session_regenerated, sid=sid, old_sid=old_sid, user_id=frame.user_id)
+        return True
+
+    def end(self, sid: str, reason: str = "logout", user_id: str | None = None) -> bool:
+        """End a session for good, under whatever id a rotation in flight may have moved it to; whether there was one.
+
+        With *user_id*, only when it is that user's.
+        """
+        if not is_id(sid):
+            return False
+
+        chosen: Document = {"_id": sid, "ended": None}
+        if user_id is not None:
+            chosen["user_id"] = user_id
+
+        with self.operation():
+            removed = self.collection.delete_one(chosen).deleted_count
+            mark = None if removed else self.collection.find_one({**chosen, "ended": {"$ne": None}}, {"ended": True})
+        if mark:
+            return self.follow(mark, reason)
+        if removed:
+            self.announce(signals.session_destroyed, sid=sid, reason=reason)
+
+        return bool(removed)
+
+    def end_if_unchanged(self, stored: StoredSession) -> bool:
+        """End a session that holds exactly what was read, so that a key added meanwhile is not lost."""
+        same = {"touched_at": stored.touched_at} if self.sealed else self._records.unchanged(stored.encoded)
+        with self.operation():
+            removed = self.collection.delete_one({"_id": stored.sid, **same}).deleted_count
+        if removed:
+            self.announce(signals.session_destroyed, sid=stored.sid, reason="logout")
+
+        return bool(removed)
+
+    def follow(self, mark: Document, reason: str) -> bool:
+        """End the successors of a rotated session, those that are about to be stored too."""
+        ended = False
+        for _ in range(_MAX_TRAIL):
+            successor = mark["ended"].get("successor") if isinstance(mark.get("ended"), dict) else None
+            if not isinstance(successor, str):
+                return ended
+            before = self._bury(successor)
+            if before is None or "ended" not in before:
+                self.announce(signals.session_destroyed, sid=successor, reason=reason)
+                return True
+            mark = before
+
+        return ended
+
+    def _bury(self, sid: str) -> Document | None:
+        """Put a tombstone where the session is or is about to be; what was there before."""
+        with self.operation():
+            now = self.connection.now()
+            return self.collection.find_one_and_update(
+                {"_id": sid}, self._tombstone({"at": now}, now), upsert=True, projection={"ended": True}
+            )
+
+    def _tombstone(self, ended: Document, now: dt.datetime) -> dict[str, t.Any]:
+        gone = ["user_id", "deadline", "permanent", "authenticated_at", "ip", "user_agent"]
+        gone += [declared.db_field for declared in self.schema.declared.values()]
+
+        return {"$set": {"data": {}, "ended": ended, "expires_at": now}, "$unset": dict.fromkeys(gone, "")}
+
+    def peek(self, sid: str) -> tuple[bool, dt.datetime | None, bool]:
+        """Why an update found nothing: whether the session lives, with which deadline; whether it was superseded."""
+        with self.operation():
+            now = self.connection.now()
+            fields = {"expires_at": True, "deadline": True, "ended": True}
+            document = self.collection.find_one({"_id": sid}, fields) or {}
+
+        expires_at, deadline = document.get("expires_at"), document.get("deadline")
+        lives = type(expires_at) is dt.datetime and expires_at > now and "ended" not in document
+        return lives, deadline if type(deadline) is dt.datetime else None, _is_fresh_mark(document, now)
+
+    def _check_size(self, document: Document) -> None:
+        self.check_fits(codec.size(document))
+
+    def check_fits(self, size: int) -> None:
+        """Raise :exc:`SessionTooLarge` when a session of *size* bytes may not be stored."""
+        if size > self.max_size:
+            raise SessionTooLarge(size, self.max_size)
+
+
+def is_id(value: object) -> bool:
+    """Never let anything else into a filter: a mapping would act as an operator."""
+    return isinstance(value, str) and value != ""
+
+
+def _alive(sid: str, now: dt.datetime) -> Document:
+    return {"_id": sid, "expires_at": {"$gt": now}}
+
+
+def _live(sid: str, now: dt.datetime, deadline: dt.datetime | None) -> Document:
+    """Live, and with the deadline that the new expiry was computed from."""
+    return {"_id": sid, "expires_at": {"$gt": now}, "deadline": deadline}
+
+
+def _is_fresh_mark(document: Document, now: dt.datetime) -> bool:
+    """Whether the record was ended so recently that requests of its time may still be under way."""
+    ended = document.get("ended")
+    at = ended.get("at") if isinstance(ended, dict) else None
+
+    return type(at) is dt.datetime and at > now - dt.timedelta(seconds=MARK_SECONDS)
