@@ -207,7 +207,8 @@ class EmbeddedServer:
         while time.monotonic() < deadline:
             with self._no_folder():
                 _make_folder(self.folder, private=self.temporary)
-                with contextlib.suppress(FileNotFoundError):  # removed by a supervisor since the line above
+                # A supervisor may have removed a temporary folder since the line above.
+                with contextlib.suppress(*(FileNotFoundError,) * self.temporary):
                     users = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
                     if _try_lock(users, fcntl.LOCK_SH) and _is_file(users, path):
                         return users
@@ -493,9 +494,11 @@ def _supervise(folder: Path, port: int, *, temporary: bool, command: list[str]) 
     output = _relay(mongod, folder, {"port": port, "pid": mongod.pid})
     code = mongod.wait()
 
-    (folder / _RECORD).unlink(missing_ok=True)
+    ours = _is_file(users, folder / _USERS)  # else somebody removed the folder, and perhaps made a new one
+    if ours:
+        (folder / _RECORD).unlink(missing_ok=True)
     _report({"code": code, "output": output})
-    if temporary and _try_lock(users, fcntl.LOCK_EX):
+    if ours and temporary and _try_lock(users, fcntl.LOCK_EX):
         _remove(folder)
 
 

@@ -14,9 +14,10 @@ from werkzeug.exceptions import InternalServerError
 
 from . import signals
 from .exceptions import SessionStoreUnavailable
+from .mapping import Origin, Surroundings
 from .records import Missing
 from .saving import Outcome, Policy, Saver
-from .session import Origin, ServerSideSession, Surroundings
+from .session import ServerSideSession
 from .tokens import Ticket, TicketSigner
 
 if t.TYPE_CHECKING:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from .changes import UNSET
 from .connection import milliseconds, moment
 from .exceptions import SessionStoreUnavailable
+from .mapping import Origin
 from .records import Frame, Missing, StoredSession
-from .session import Origin, ServerSideSession
+from .session import ServerSideSession
 from .store import MongoSessionStore
 from .tokens import Ticket, new_token, session_id
 

@@ -1,29 +1,21 @@
-"""The object behind ``flask.session``: loads on first use, records what changes, does no I/O of its own."""
+"""The object behind ``flask.session``: the manager's vocabulary over a lazy mapping. No I/O of its own."""
 
 from __future__ import annotations
 
 import datetime as dt
 import enum
 import typing as t
-from collections.abc import Iterator, Mapping
-
-from flask.sessions import SessionMixin
+from collections.abc import Mapping
 
 from . import codec
 from .changes import UNSET, Changes, Number, added, listed
-from .exceptions import EncryptionUnsupported, SessionStoreUnavailable
-from .records import Missing, StoredSession
-from .schema import Schema
+from .exceptions import EncryptionUnsupported
+from .mapping import LazyMapping, Origin
+from .records import StoredSession
 from .tokens import Ticket, session_id
 
-if t.TYPE_CHECKING:
-    from typing_extensions import Self
-
-_REQUIRED: t.Final[t.Any] = object()
 _INT64 = range(-(2**63), 2**63)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-
-Loader = t.Callable[[str], StoredSession | Missing]
 
 
 class SessionStatus(enum.Enum):
@@ -34,37 +26,7 @@ class SessionStatus(enum.Enum):
     DESTROYED = "destroyed"
 
 
-class Origin(enum.Enum):
-    """What is known of the record that the cookie names."""
-
-    #: No cookie of ours came, or the session was cleared: there is none.
-    NONE = "none"
-    #: There may be one; nobody has looked.
-    UNREAD = "unread"
-    #: It was found, alive.
-    LOADED = "loaded"
-    #: It was looked for in vain.
-    GONE = "gone"
-    #: A rotation has just ended it: the browser is about to get a better cookie than this request could give.
-    SUPERSEDED = "superseded"
-    #: The database did not answer; the session is empty and read-only.
-    FAILED = "failed"
-
-
-class Surroundings(t.NamedTuple):
-    """What a session has to be told, since it knows no application."""
-
-    #: The keys that may name the user; the first present counts.
-    user_keys: tuple[str, ...] = ()
-    #: What a new session starts as.
-    permanent: bool = False
-    #: The database's now, in UTC milliseconds, as far as it is known without asking.
-    clock: t.Callable[[], int] = int
-    #: What is to be kept of the browser: ``ip``, ``user_agent``.
-    device: Mapping[str, str] = {}
-
-
-class ServerSideSession(SessionMixin):
+class ServerSideSession(LazyMapping):
     """A session that lives in the database.
 
     A plain :class:`~collections.abc.MutableMapping` with ``copy`` and ``|=``. The first read loads the record, an
@@ -76,149 +38,6 @@ class ServerSideSession(SessionMixin):
     empty and writing raises the same.
     """
 
-    def __init__(
-        self,
-        schema: Schema,
-        loader: Loader,
-        ticket: Ticket | None = None,
-        surroundings: Surroundings | None = None,
-    ) -> None:
-        self.accessed = False
-        #: The record as it was found, or as this request left it; for the one who saves.
-        self.stored: StoredSession | None = None
-        #: What this request did so far; for the one who saves.
-        self.changes = Changes()
-        #: Other records that end with this request, and why.
-        self.ending: list[tuple[str, str]] = []
-        self.origin = Origin.NONE if ticket is None else Origin.UNREAD
-        self.ticket = ticket
-        self.surroundings = surroundings or Surroundings()
-        #: Whether a new token was asked for, whether the user was authenticated anew, whether all keys were emptied.
-        self.regenerating = self.confirmed = self.cleared = False
-        #: Why the cookie's session was not to be had, and which one it was.
-        self.rejection: Missing | None = None
-        self.rejected_sid: str | None = None
-        self._schema = schema
-        self._loader = loader
-        self._sid: str | None = None
-        self._values: dict[str, t.Any] = {}
-        self._watched: set[str] = set()
-        self._defaults: dict[str, t.Any] = {}
-        self._everything = False
-        self._was_modified = False
-
-    def __repr__(self) -> str:
-        """Counts, never contents, and no token."""
-        count = "unread" if self.origin is Origin.UNREAD else len(self._values)
-        return f"<{type(self).__name__} keys={count} {self.origin.value}>"
-
-    # -- the mapping ------------------------------------------------------------------------------------------------
-
-    def __getitem__(self, key: str) -> t.Any:
-        if key not in self.changes.assigned:
-            self._read()
-
-        try:
-            value = self._values[key]
-        except KeyError:
-            return self._default(key)
-
-        if type(value) not in codec.IMMUTABLE:
-            self._watched.add(key)
-        return value
-
-    def __setitem__(self, key: str, value: t.Any) -> None:
-        self._check_writable()
-        encoded = self._schema.encode(key, value)
-        if key in self.surroundings.user_keys:
-            self._read()
-
-        self._values[key] = kept = self._schema.keep(key, value, encoded)
-        self._defaults.pop(key, None)
-        self._record(key, encoded)
-        if type(kept) not in codec.IMMUTABLE:
-            self._watched.add(key)
-
-    def __delitem__(self, key: str) -> None:
-        self._read()
-        del self._values[key]
-        self._watched.discard(key)
-
-        if self.stored and key in self.stored.encoded:
-            self.changes.remove(key)
-        else:
-            self.changes.discard(key)
-
-    def __contains__(self, key: object) -> bool:
-        if key not in self.changes.assigned:
-            self._read()
-
-        return key in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        self._read()
-        return iter(list(self._values))
-
-    def __len__(self) -> int:
-        self._read()
-        return len(self._values)
-
-    def __ior__(self, other: Mapping[str, t.Any]) -> Self:
-        self.update(other)
-        return self
-
-    def __or__(self, other: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return {**self, **other}
-
-    def __ror__(self, other: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return {**other, **self}
-
-    def copy(self) -> dict[str, t.Any]:
-        """The keys and values as a plain, shallow dictionary."""
-        return dict(self)
-
-    def get(
-        self,
-        key: str,
-        default: t.Any = None,
-        type: t.Callable[[t.Any], t.Any] | None = None,  # noqa: A002 - Werkzeug's name
-    ) -> t.Any:
-        """The value, converted by *type*; *default* when there is none or it does not convert (as in Werkzeug)."""
-        try:
-            return _converted(self[key], type)
-        except (KeyError, _NotConverted):
-            return default
-
-    def pop(
-        self,
-        key: str,
-        default: t.Any = _REQUIRED,
-        type: t.Callable[[t.Any], t.Any] | None = None,  # noqa: A002
-    ) -> t.Any:
-        """Remove the key and return its value, converted as in :meth:`get`; KeyError without key and default."""
-        self._read()
-        if key not in self._values:
-            if default is _REQUIRED:
-                raise KeyError(key)
-            return default
-
-        value = self._values[key]
-        self._check_writable()
-        del self[key]
-        try:
-            return _converted(value, type)
-        except _NotConverted as error:
-            if default is _REQUIRED:
-                raise t.cast("Exception", error.__cause__) from None
-            return default
-
-    def setdefault(self, key: str, default: t.Any = None) -> t.Any:
-        """The value, after assigning *default* when the key is absent."""
-        if key not in self:
-            self[key] = default
-
-        return self[key]
-
     def clear(self) -> None:
         """End the session. What is written afterwards belongs to a new one, under a new token."""
         self._check_writable()
@@ -229,8 +48,6 @@ class ServerSideSession(SessionMixin):
         self.changes, self._values, self._defaults, self._watched = Changes(), {}, {}, set()
         self.regenerating = self.confirmed = self._everything = False
         self.cleared = True
-
-    # -- the manager's vocabulary -----------------------------------------------------------------------------------
 
     def destroy(self) -> None:
         """End the session (SCS's ``Destroy``); the same as :meth:`clear`."""
@@ -323,22 +140,6 @@ class ServerSideSession(SessionMixin):
         return at is not None and self.surroundings.clock() - _milliseconds(at) <= max_age * 1000
 
     @property
-    def token(self) -> str | None:
-        """The secret in the cookie; ``None`` before the first save. Never log it: :attr:`sid` is for that."""
-        return self.ticket.token if self.ticket and self.origin is not Origin.GONE else None
-
-    @property
-    def sid(self) -> str | None:
-        """The session id, safe to show, to store and to log; ``None`` before the first save."""
-        token = self.token
-        if token is None:
-            return None
-
-        if self._sid is None:
-            self._sid = session_id(token)
-        return self._sid
-
-    @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute there
         """Whether no record of this session exists yet."""
         self._read()
@@ -426,24 +227,6 @@ class ServerSideSession(SessionMixin):
 
         return self._user_of(self._values) != (self._user_of(self.stored.data) if self.stored else None)
 
-    # -- for the one who saves --------------------------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """Record what was changed in place; raises what assigning it would have raised."""
-        for key in self._watched:
-            if key in self._values:
-                self._record_in_place(key, self._schema.encode(key, self._values[key]))
-
-        for key, value in self._defaults.items():
-            encoded = self._schema.encode(key, value)
-            if not codec.same(encoded, self._schema.encode(key, self._schema.default(key))):
-                self._values[key] = value
-                self.changes.assign(key, encoded)
-
-        if self._everything:
-            for key, value in self._values.items():
-                self.changes.assign(key, self._schema.encode(key, value))
-
     @property
     def emptied(self) -> bool:
         """Whether the record held keys and now, as far as this request knows, holds none."""
@@ -477,96 +260,10 @@ class ServerSideSession(SessionMixin):
         else:
             self.origin = Origin.LOADED
 
-    def fail(self) -> None:
-        """The database did not answer: empty and read-only from here on."""
-        self.origin = Origin.FAILED
-        self.changes, self.ending, self._values, self._watched, self._defaults = Changes(), [], {}, set(), {}
-        self.regenerating = self.confirmed = self.cleared = self._everything = self._was_modified = False
-
-    def missed(self, why: Missing) -> None:
-        """What was written so far stays, for a new session; additions start from nothing."""
-        self.reject(why)
-        self.origin = Origin.SUPERSEDED if why is Missing.SUPERSEDED else Origin.GONE
-
-        encoded: dict[str, t.Any] = {}
-        self.changes.replay(encoded)
-        for key in (*self.changes.incremented, *self.changes.appended):
-            self._values[key] = self._schema.decode(key, encoded[key])
-        self.changes.assigned, self.changes.incremented, self.changes.appended = encoded, {}, {}
-
-    def reject(self, why: Missing) -> None:
-        """Remember that the cookie's session was not to be had."""
-        self.rejection, self.rejected_sid = why, self.sid
-
     @property
     def logging_out(self) -> bool:
         """Whether this request ends a session, or takes the user out of it."""
         return self.cleared or (self.origin is Origin.LOADED and self.user_changed and self.user_id is None)
-
-    def values_now(self) -> dict[str, t.Any]:
-        """The values as they stand, without loading or watching."""
-        return self._values
-
-    # -- inside -----------------------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        """Load the record unless that was done; what was written before stays on top."""
-        if self.origin is not Origin.UNREAD:
-            return
-
-        try:
-            found = self._loader(t.cast("str", self.sid))
-        except SessionStoreUnavailable:
-            self.fail()
-            raise
-
-        if isinstance(found, StoredSession):
-            self._adopt(found)
-        else:
-            self.missed(found)
-
-    def _adopt(self, found: StoredSession) -> None:
-        written, self._values = self._values, dict(found.data)
-        self.origin, self.stored = Origin.LOADED, found
-
-        for key, encoded in list(self.changes.assigned.items()):
-            self._values[key] = written[key]
-            self._record(key, encoded)
-        for key, by in self.changes.incremented.items():
-            self._values[key] = added(key, self._values.get(key, 0), by)
-        for key, push in self.changes.appended.items():
-            self._values[key] = self._schema.decode(key, push.onto(listed(key, found.encoded.get(key, []))))
-
-    def _record(self, key: str, encoded: t.Any) -> None:
-        """An assignment; of what is already there it is none."""
-        before = self.stored.encoded.get(key, _REQUIRED) if self.stored else _REQUIRED
-        if before is not _REQUIRED and codec.same(encoded, before):
-            self.changes.discard(key)
-        else:
-            self.changes.assign(key, encoded)
-
-    def _record_in_place(self, key: str, encoded: t.Any) -> None:
-        push = self.changes.appended.get(key)
-        if push is None:
-            self._record(key, encoded)
-        elif not codec.same(encoded, push.onto(self.stored.encoded.get(key, []) if self.stored else [])):
-            self.changes.assign(key, encoded)
-
-    def _default(self, key: str) -> t.Any:
-        """As ``defaultdict.__missing__``, but stored only when it is changed in place."""
-        if key not in self._defaults:
-            self._defaults[key] = self._schema.default(key)
-
-        return self._defaults[key]
-
-    def _is_known(self, key: str) -> bool:
-        """Whether the value is this request's own, so that there is nothing to compute in the database."""
-        return (
-            self.origin in (Origin.NONE, Origin.GONE, Origin.SUPERSEDED)
-            or key in self.changes.assigned
-            or key in self.changes.removed
-            or key in self.surroundings.user_keys
-        )
 
     def _check_computable(self, key: str) -> None:
         self._check_writable()
@@ -577,10 +274,6 @@ class ServerSideSession(SessionMixin):
             )
         if key in self.surroundings.user_keys:
             self._read()
-
-    def _check_writable(self) -> None:
-        if self.origin is Origin.FAILED:
-            raise SessionStoreUnavailable
 
     def _stored_permanent(self) -> bool:
         if self.stored:
@@ -593,20 +286,6 @@ class ServerSideSession(SessionMixin):
     def _user_of(self, values: Mapping[str, t.Any]) -> str | None:
         found = (values[key] for key in self.surroundings.user_keys if values.get(key) is not None)
         return next((str(user) for user in found), None)
-
-
-class _NotConverted(Exception):
-    """A typed access whose conversion failed; its cause is what the conversion raised."""
-
-
-def _converted(value: t.Any, convert: t.Callable[[t.Any], t.Any] | None) -> t.Any:
-    if convert is None:
-        return value
-
-    try:
-        return convert(value)
-    except (ValueError, TypeError) as error:
-        raise _NotConverted from error
 
 
 def _within_int64(key: str, number: Number) -> Number:
