@@ -14,7 +14,7 @@ from .exceptions import (
     TooManySessions,
     UnstorableValue,
 )
-from .extension import MongoSession
+from .extension import MongoSession, MongoSessionState
 from .interface import MongoSessionInterface
 from .model import Session, SessionDocument, SessionQuerySet
 from .records import StoredSession
@@ -43,6 +43,7 @@ __all__ = [
     "MongoSession",
     "MongoSessionError",
     "MongoSessionInterface",
+    "MongoSessionState",
     "MongoSessionStore",
     "ServerSideSession",
     "Session",

@@ -11,6 +11,7 @@ import typing as t
 
 import pymongo
 from pymongo import IndexModel
+from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from .connection import Connection
@@ -94,9 +95,14 @@ class Lease:
 
     def __init__(self, connection: Connection, collection: str, interval: float) -> None:
         self._connection = connection
-        self._collection = connection.collection(f"{collection}_lease")
+        self._name = f"{collection}_lease"
         self._interval = dt.timedelta(seconds=interval)
         self._fence: int | None = None
+
+    @property
+    def _collection(self) -> Collection[dict[str, t.Any]]:
+        """Resolved at each use: nothing connects before the first, and a fork gives another one."""
+        return self._connection.collection(self._name)
 
     def acquire(self) -> bool:
         """Whether this worker's turn has come; nobody else's will in the same interval."""
