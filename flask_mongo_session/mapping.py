@@ -131,14 +131,17 @@ class LazyMapping(SessionMixin):
         if key not in self.changes.assigned:
             self._read()
 
+        self._store_changed_defaults()
         return key in self._values
 
     def __iter__(self) -> Iterator[str]:
         self._read()
+        self._store_changed_defaults()
         return iter(list(self._values))
 
     def __len__(self) -> int:
         self._read()
+        self._store_changed_defaults()
         return len(self._values)
 
     def __ior__(self, other: Mapping[str, t.Any]) -> Self:
@@ -219,12 +222,7 @@ class LazyMapping(SessionMixin):
             if key in self._values:
                 self._record_in_place(key, self._schema.encode(key, self._values[key]))
 
-        for key, value in self._defaults.items():
-            encoded = self._schema.encode(key, value)
-            if not codec.same(encoded, self._schema.encode(key, self._schema.default(key))):
-                self._values[key] = value
-                self.changes.assign(key, encoded)
-
+        self._store_changed_defaults()
         if self._everything:
             for key, value in self._values.items():
                 self.changes.assign(key, self._schema.encode(key, value))
@@ -303,6 +301,15 @@ class LazyMapping(SessionMixin):
             self._defaults[key] = self._schema.default(key)
 
         return self._defaults[key]
+
+    def _store_changed_defaults(self) -> None:
+        """A default that was changed in place is a value like any other."""
+        for key, value in list(self._defaults.items()):
+            encoded = self._schema.encode(key, value)
+            if not codec.same(encoded, self._schema.encode(key, self._schema.default(key))):
+                self._values[key] = self._defaults.pop(key)
+                self._watched.add(key)
+                self.changes.assign(key, encoded)
 
     def _is_known(self, key: str) -> bool:
         """Whether the value is this request's own, so that there is nothing to compute in the database."""

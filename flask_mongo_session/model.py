@@ -33,8 +33,15 @@ from .connection import database_now
 from .exceptions import ModelError
 from .schema import Schema
 
-if t.TYPE_CHECKING:
-    from .store import MongoSessionStore
+
+class _Store(t.Protocol):
+    """What the documents need of the current application's store."""
+
+    @property
+    def collection(self) -> Collection[dict[str, t.Any]]: ...
+
+    def now(self) -> dt.datetime: ...
+
 
 _REFUSED: tuple[tuple[type[BaseField], str], ...] = (
     (SequenceField, "it writes to a counter of its own; generate the number where it is needed"),
@@ -147,7 +154,7 @@ class SessionDocument(Document):
         return store.now() if store else database_now(cls._get_collection().database.client)
 
     @classmethod
-    def _current_store(cls) -> MongoSessionStore | None:
+    def _current_store(cls) -> _Store | None:
         """The store of the current application, when that manages this very model."""
         state = current_app.extensions.get("mongo_session") if has_app_context() else None
         return state.store if state is not None and state.model is cls else None

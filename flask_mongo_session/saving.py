@@ -13,6 +13,7 @@ from dataclasses import replace
 from .changes import UNSET
 from .connection import milliseconds, moment
 from .exceptions import SessionStoreUnavailable
+from .owners import Owners
 from .mapping import Origin
 from .records import Frame, Missing, StoredSession
 from .session import ServerSideSession
@@ -133,8 +134,9 @@ class Saver:
             authenticated_at=None if user_id is None else now,
             device=session.surroundings.device,
         )
+        self._check_room(user_id)
         token = new_token()
-        if not self._store.create(session_id(token), encoded, frame):
+        if not self._store.create(session_id(token), encoded, frame) or not self._is_admitted(session_id(token)):
             return Outcome.NOTHING
 
         return self._finish(Outcome.STORED, _ticket(token, frame), self._stored(token, encoded, frame))
@@ -144,12 +146,13 @@ class Saver:
     def _change(self) -> Outcome:
         session, known = self._session, self._known_deadline()
         if session.user_changed:
+            self._check_room(session.user_id)
             self._note_user()
 
         for _ in range(_ATTEMPTS):
             frame = self._frame_of_change(known)
             if self._store.change(self._sid, session.changes, known, frame, size=session.known_size()):
-                return self._changed(frame)
+                return self._changed(frame) if self._is_admitted(self._sid) else Outcome.NOTHING
 
             lives, deadline, superseded = self._store.peek(self._sid)
             if superseded:
@@ -217,6 +220,7 @@ class Saver:
         session, store = self._session, self._store
         token, now, user_id = new_token(), store.now(), session.user_id
         store.check_fits(session.known_size())
+        self._check_room(user_id)
 
         latest = store.retire(self._sid, session_id(token), user_id, now)
         if isinstance(latest, Missing):
@@ -228,7 +232,7 @@ class Saver:
             return self._finish(Outcome.ENDED, None, None)
 
         frame = self._frame_of_rotation(latest, now, user_id)
-        if not store.succeed(latest.sid, session_id(token), encoded, frame):
+        if not (store.succeed(latest.sid, session_id(token), encoded, frame) and self._is_admitted(session_id(token))):
             session.reject(Missing.UNKNOWN)
             return Outcome.NOTHING
 
@@ -262,6 +266,21 @@ class Saver:
             authenticated_at=None if user_id is None else authenticated,
             device=device,
         )
+
+    # -- limited ------------------------------------------------------------------------------------------------------
+
+    def _check_room(self, user_id: str | None) -> None:
+        """Raise :exc:`TooManySessions` for a log-in that has no room, before anything is lost by it."""
+        if self._policy.max_per_user and user_id is not None and self._session.user_changed:
+            Owners(self._store).check_room(user_id, self._policy.max_per_user)
+
+    def _is_admitted(self, sid: str) -> bool:
+        """After a log-in: end what is too many; ``False`` when a later log-in of the same moment took the place."""
+        limit, user_id = self._policy.max_per_user, self._session.user_id
+        if limit is None or user_id is None or not self._session.user_changed:
+            return True
+
+        return Owners(self._store).enforce(sid, user_id, limit)
 
     # -- touched ------------------------------------------------------------------------------------------------------
 
@@ -328,7 +347,7 @@ class Saver:
         return StoredSession(
             sid=session_id(token),
             expires_at=frame.expires_at,
-            data=self._session.values_now(),
+            data=dict(self._session.values_now()),
             encoded=encoded,
             created_at=before.created_at if kept and before else frame.now,
             touched_at=frame.now,
