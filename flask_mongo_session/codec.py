@@ -38,19 +38,23 @@ CODEC_OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
 #: Deepest nesting of a value, in BSON levels; the server refuses documents a little beyond.
 MAX_DEPTH = 90
 
+#: What is accepted at the last level may be tagged, which takes a few levels more.
+_MAX_STORED_DEPTH = MAX_DEPTH + 6
 _TAG = "~t"
 _INT64 = range(-(2**63), 2**63)
 _UNSAFE_IN_KEY = re.compile("[%.\x00\ud800-\udfff]|^\\$")
 _ESCAPED = re.compile("%([0-9a-f]{4})")
 
 #: Types that BSON keeps exactly; checked by identity, since a subclass would come back as its base.
-_EXACT = frozenset(
-    {type(None), bool, float, bytes, ObjectId, uuid.UUID, Binary, DatetimeMS, Decimal128, Regex, Timestamp}
-)
+_EXACT = frozenset({type(None), bool, float, bytes, ObjectId, uuid.UUID, Decimal128, Regex, Timestamp})
 #: Values that nobody can change in place, so they never need to be compared at the end of a request.
-IMMUTABLE = _EXACT | {str, int, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, Markup, frozenset}
+IMMUTABLE = _EXACT | {
+    *(str, int, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, Markup, frozenset, Binary, DatetimeMS)
+}
 #: What decodes to itself.
-_DECODED = _EXACT | {str, int, dt.datetime}
+_DECODED = _EXACT | {str, int, dt.datetime, Binary, DatetimeMS}
+#: Kinds of binary data that the driver reads as another type: bytes, UUID.
+_BINARY_READ_OTHERWISE = (0, 4)
 
 
 def encode(key: str, value: t.Any) -> t.Any:
@@ -68,7 +72,7 @@ def decode(value: t.Any) -> t.Any:
 
     try:
         return _decode(value, 0)
-    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError) as error:
         raise DamagedDocument("A stored value is malformed.") from error
 
 
@@ -168,6 +172,13 @@ def _encode_datetime(value: dt.datetime, _depth: int) -> t.Any:
     return _tagged("datetime", value.isoformat())
 
 
+def _encode_binary(value: Binary, _depth: int) -> t.Any:
+    if value.subtype not in _BINARY_READ_OTHERWISE:
+        return value
+
+    return _tagged("binary", [bytes(value), value.subtype])
+
+
 _ENCODERS: dict[type, t.Callable[[t.Any, int], t.Any]] = {
     list: _encode_list,
     dict: _encode_dict,
@@ -180,6 +191,8 @@ _ENCODERS: dict[type, t.Callable[[t.Any, int], t.Any]] = {
     dt.time: lambda value, _: _tagged("time", value.isoformat()),
     dt.timedelta: lambda value, _: _tagged("timedelta", [value.days, value.seconds, value.microseconds]),
     Decimal: lambda value, _: _tagged("decimal", str(value)),
+    Binary: _encode_binary,
+    DatetimeMS: lambda value, _: _tagged("milliseconds", int(value)),
 }
 
 
@@ -190,7 +203,7 @@ def _decode(value: t.Any, depth: int) -> t.Any:
         return value
     if kind is Int64:
         return int(value)
-    if depth >= MAX_DEPTH:
+    if depth >= _MAX_STORED_DEPTH:
         raise ValueError("nested too deep")
     if kind is list:
         return [_decode(item, depth + 1) for item in value]
@@ -215,4 +228,6 @@ _DECODERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "time": dt.time.fromisoformat,
     "timedelta": lambda payload: dt.timedelta(*payload),
     "decimal": Decimal,
+    "binary": lambda payload: Binary(*payload),
+    "milliseconds": DatetimeMS,
 }
