@@ -83,6 +83,11 @@ def same(one: t.Any, other: t.Any) -> bool:
     )
 
 
+def as_stored(value: t.Any) -> t.Any:
+    """A BSON value as the next reader gets it: bytes for plain binary, aware dates in milliseconds."""
+    return bson.decode(bson.encode({"": value}, codec_options=CODEC_OPTIONS), CODEC_OPTIONS)[""]
+
+
 def size(document: dict[str, t.Any]) -> int:
     """Bytes that the encoded *document* takes."""
     return len(bson.encode(document, codec_options=CODEC_OPTIONS))

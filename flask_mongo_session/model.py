@@ -173,7 +173,7 @@ class SessionDocument(Document):
 
     @property
     def contents(self) -> dict[str, t.Any]:
-        """All session keys with their values, decoded: the free-form ones and the declared ones that are set."""
+        """All session keys with their values, decoded: the free-form ones and the declared ones, defaults too."""
         schema = type(self).schema()
         return schema.decode_all(schema.gather(self.to_mongo().to_dict()))
 

@@ -63,11 +63,10 @@ class DeclaredField:
     def _checked(self, field: BaseField, value: t.Any) -> t.Any:
         try:
             field._validate(value)  # noqa: SLF001 - MongoEngine's own check of choices and validators
-            raw = field.to_mongo(value)
-            bson.encode({"": raw}, codec_options=codec.CODEC_OPTIONS)
+            raw = codec.as_stored(field.to_mongo(value))
         except ValidationError as error:
             raise self._error(f"refused the value: {error.message}") from error
-        except (TypeError, ValueError, AttributeError, bson.errors.BSONError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError, bson.errors.BSONError) as error:
             raise self._error(f"cannot store a {type(value).__name__}") from error
 
         return raw
