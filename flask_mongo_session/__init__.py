@@ -15,8 +15,11 @@ from .exceptions import (
     UnstorableValue,
 )
 from .extension import MongoSession, MongoSessionState
+from .figures import Figures
+from .freshness import fresh_session
 from .interface import MongoSessionInterface
 from .model import Session, SessionDocument, SessionQuerySet
+from .owners import SessionInfo
 from .records import StoredSession
 from .session import ServerSideSession, SessionStatus
 from .signals import (
@@ -38,6 +41,7 @@ __all__ = [
     "ConfigurationTypeError",
     "EmbeddedServerError",
     "EncryptionUnsupported",
+    "Figures",
     "InvalidFieldValue",
     "ModelError",
     "MongoSession",
@@ -48,6 +52,7 @@ __all__ = [
     "ServerSideSession",
     "Session",
     "SessionDocument",
+    "SessionInfo",
     "SessionQuerySet",
     "SessionStatus",
     "SessionStoreUnavailable",
@@ -56,6 +61,7 @@ __all__ = [
     "StoredSession",
     "TooManySessions",
     "UnstorableValue",
+    "fresh_session",
     "new_token",
     "session_created",
     "session_destroyed",

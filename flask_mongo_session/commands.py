@@ -243,7 +243,7 @@ class RecordCommands:
             successor = mark["ended"].get("successor") if isinstance(mark.get("ended"), dict) else None
             if not isinstance(successor, str):
                 return ended
-            before = self._bury(successor)
+            before = self.bury(successor)
             if before is None or "ended" not in before:
                 self.announce(signals.session_destroyed, sid=successor, reason=reason)
                 return True
@@ -251,7 +251,7 @@ class RecordCommands:
 
         return ended
 
-    def _bury(self, sid: str) -> Document | None:
+    def bury(self, sid: str) -> Document | None:
         """Put a tombstone where the session is or is about to be; what was there before."""
         with self.operation():
             now = self.connection.now()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from mongoengine.errors import ValidationError
-from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.exceptions import Forbidden, ServiceUnavailable
 
 
 class MongoSessionError(Exception):
@@ -64,8 +64,17 @@ class SessionTooLarge(MongoSessionError, ValueError):
         self.limit = limit
 
 
-class TooManySessions(MongoSessionError, RuntimeError):
-    """The user has ``SESSION_MAX_PER_USER`` live sessions and the policy is ``"refuse"``; nobody was logged in."""
+class TooManySessions(MongoSessionError, Forbidden):
+    """The user has ``SESSION_MAX_PER_USER`` live sessions and the policy is ``"refuse"``; nobody was logged in.
+
+    An HTTP 403 that goes through the application's own handlers. ``limit`` is the number that is allowed.
+    """
+
+    description = "You are logged in on too many devices. Log out on one of them, then try again."
+
+    def __init__(self, limit: int) -> None:
+        Forbidden.__init__(self)
+        self.limit = limit
 
 
 class EncryptionUnsupported(MongoSessionError, RuntimeError):

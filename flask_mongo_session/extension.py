@@ -13,8 +13,11 @@ from pymongo.uri_parser import parse_uri
 from .config import DEFAULT_DATABASE, SessionConfig
 from .connection import Connection, client_for
 from .exceptions import SetupError
+from .figures import Figures, measure
 from .interface import MongoSessionInterface
 from .model import Session, SessionDocument
+from .owners import Owners, SessionInfo
+from .privacy import describe, erase_user, export_user
 from .store import MongoSessionStore, check_model
 
 if t.TYPE_CHECKING:
@@ -25,6 +28,8 @@ if t.TYPE_CHECKING:
 
 _NAME = "mongo_session"
 
+Handler = t.TypeVar("Handler", bound=t.Callable[[], t.Any])
+
 
 @dataclass(frozen=True)
 class MongoSessionState:
@@ -33,6 +38,7 @@ class MongoSessionState:
     store: MongoSessionStore
     model: type[SessionDocument]
     config: SessionConfig
+    extension: MongoSession
 
 
 class MongoSession:
@@ -46,6 +52,8 @@ class MongoSession:
     def __init__(self, app: Flask | None = None, *, model: type[SessionDocument] = Session) -> None:
         check_model(model)
         self.model = model
+        #: What a view under :func:`fresh_session` answers when the authentication is too old; ``None``: a 401.
+        self.refresh_handler: t.Callable[[], t.Any] | None = None
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
@@ -77,7 +85,7 @@ class MongoSession:
             ttl_index=config.ttl_index,
         )
         store.speak_for(app)
-        app.extensions[_NAME] = MongoSessionState(store, self.model, config)
+        app.extensions[_NAME] = MongoSessionState(store, self.model, config, self)
         app.session_interface = MongoSessionInterface(store, config)
         self._apps.add(app)
 
@@ -103,6 +111,53 @@ class MongoSession:
     def store(self) -> MongoSessionStore:
         """The store of :attr:`state`."""
         return self.state.store
+
+    # -- whose sessions there are -------------------------------------------------------------------------------------
+
+    def of_user(self, user_id: t.Any) -> list[SessionInfo]:
+        """The user's live sessions without their data, newest activity first; one indexed query."""
+        return [] if user_id is None else self._owners.listed(user_id)
+
+    def recent(self, limit: int = 50) -> list[SessionInfo]:
+        """Live sessions of everybody, those that expire last first; one indexed query."""
+        return self._owners.listed(limit=limit)
+
+    def revoke(self, session_id: str, user_id: t.Any = None) -> bool:
+        """End a session; with *user_id* only when it is that user's. Whether there was such a live one."""
+        return self._owners.end(session_id, user_id)
+
+    def revoke_user(self, user_id: t.Any, keep: str | None = None) -> int:
+        """End all sessions of a user but *keep* (a session id, wherever it moves meanwhile); how many there were.
+
+        None that was logged in before the call survives it, requests in flight included.
+        """
+        return self._owners.end_all(user_id, keep)
+
+    def export_user(self, user_id: t.Any) -> dict[str, t.Any]:
+        """All that is stored in the user's sessions, ready for JSON, without any token."""
+        return export_user(self.store, user_id)
+
+    def erase_user(self, user_id: t.Any) -> int:
+        """Remove all that is stored of the user's sessions, expired ones too; how many of them were alive."""
+        return erase_user(self.store, user_id)
+
+    def describe(self, session_id: str) -> dict[str, t.Any] | None:
+        """One stored session with its data, for people and JSON; values of ``SESSION_ADMIN_HIDE`` keys are masked."""
+        state = self.state
+        return describe(state.store, session_id, state.config.admin_hide)
+
+    def figures(self) -> Figures:
+        """How many sessions there are, how active and how large; estimated from a sample where there are many."""
+        return measure(self.store)
+
+    def needs_refresh_handler(self, handler: Handler) -> Handler:
+        """Decorate what answers instead of a view under :func:`fresh_session` when the authentication is too old."""
+        self.refresh_handler = handler
+        return handler
+
+    @property
+    def _owners(self) -> Owners:
+        return Owners(self.store)
 
 
 def _connect(config: SessionConfig) -> Connection:

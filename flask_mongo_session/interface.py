@@ -57,7 +57,7 @@ class MongoSessionInterface(SessionInterface):
         self.config = config
         self._signer: TicketSigner | None = None
         self._signer_keys: tuple[t.Any, ...] = ()
-        self._surroundings = Surroundings(config.user_key, config.permanent, store.connection.clock.estimate)
+        self._surroundings = Surroundings(config.user_key, config.permanent, self._clock)
 
     # -- open ---------------------------------------------------------------------------------------------------------
 
@@ -86,6 +86,10 @@ class MongoSessionInterface(SessionInterface):
         if self._signer is None or keys != self._signer_keys:
             self._signer, self._signer_keys = TicketSigner(secret_key, keys[1:]), keys
         return self._signer
+
+    def _clock(self) -> int:
+        """Asked for each time: after a fork the connection has another one."""
+        return self.store.connection.clock.estimate()
 
     def _read_ticket(self, signer: TicketSigner, value: str) -> Ticket | None:
         ticket = signer.read(value)

@@ -13,9 +13,10 @@ from dataclasses import replace
 from .changes import UNSET
 from .connection import milliseconds, moment
 from .exceptions import SessionStoreUnavailable
-from .owners import Owners
+from .maintenance import MARK_SECONDS
 from .mapping import Origin
 from .records import Frame, Missing, StoredSession
+from .owners import Owners
 from .session import ServerSideSession
 from .store import MongoSessionStore
 from .tokens import Ticket, new_token, session_id
@@ -220,7 +221,7 @@ class Saver:
         session, store = self._session, self._store
         token, now, user_id = new_token(), store.now(), session.user_id
         store.check_fits(session.known_size())
-        self._check_room(user_id)
+        self._check_room(session.user_id)
 
         latest = store.retire(self._sid, session_id(token), user_id, now)
         if isinstance(latest, Missing):
@@ -231,8 +232,10 @@ class Saver:
         if not encoded:
             return self._finish(Outcome.ENDED, None, None)
 
-        frame = self._frame_of_rotation(latest, now, user_id)
-        if not (store.succeed(latest.sid, session_id(token), encoded, frame) and self._is_admitted(session_id(token))):
+        frame = self._frame_of_rotation(latest, now)
+        in_time = store.now() - now < _ROTATION_TIME
+        stored = in_time and store.succeed(latest.sid, session_id(token), encoded, frame)
+        if not (stored and self._is_admitted(session_id(token))):
             session.reject(Missing.UNKNOWN)
             return Outcome.NOTHING
 
@@ -280,7 +283,7 @@ class Saver:
         if limit is None or user_id is None or not self._session.user_changed:
             return True
 
-        return Owners(self._store).enforce(sid, user_id, limit)
+        return Owners(self._store).enforce(sid, self._session.user_id, limit)
 
     # -- touched ------------------------------------------------------------------------------------------------------
 
