@@ -166,8 +166,13 @@ class LazyMapping(SessionMixin):
     ) -> t.Any:
         """The value, converted by *type*; *default* when there is none or it does not convert (as in Werkzeug)."""
         try:
-            return _converted(self[key], type)
-        except (KeyError, _NotConverted):
+            value = self[key]
+        except KeyError:
+            return default
+
+        try:
+            return _converted(value, type)
+        except _NotConverted:
             return default
 
     def pop(

@@ -244,7 +244,7 @@ class ServerSideSession(LazyMapping):
 
         encoded = {**self.stored.encoded}
         self.changes.replay(encoded)
-        return codec.size({"data": encoded})
+        return codec.size(self._schema.split(encoded))
 
     def saved(self, ticket: Ticket | None, stored: StoredSession | None) -> None:
         """Go on from what is now in the database, without a further read."""
