@@ -14,7 +14,7 @@ from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, WriteError
 
 from . import codec, signals
-from .changes import Changes
+from .changes import Changes, _Unset
 from .connection import Connection, Operation
 from .exceptions import DamagedDocument, SessionStoreUnavailable, SessionTooLarge
 from .maintenance import MARK_SECONDS
@@ -176,18 +176,16 @@ class RecordCommands:
 
         return now if found else None
 
-    def retire(self, sid: str, successor: str, user_id: str | None, now: dt.datetime) -> StoredSession | Missing:
+    def retire(
+        self, sid: str, successor: str, user_id: str | _Unset | None, now: dt.datetime
+    ) -> StoredSession | Missing:
         """First half of a rotation: empty the live record, leave a mark for requests in flight; the latest state of it.
 
-        *user_id* is the successor's owner, so that revoking its sessions finds it before it is stored.
+        *user_id* is the successor's owner, so that revoking its sessions finds it before it is stored; ``UNSET``: the
+        same as before.
         """
-        update = self._tombstone({"at": now, "successor": successor}, now)
-        if user_id is not None:
-            update["$set"]["user_id"] = user_id
-            update["$unset"].pop("user_id")
-
         with self.operation():
-            before = self.collection.find_one_and_update(_alive(sid, now), update)
+            before = self.collection.find_one_and_update(_alive(sid, now), self._mark(successor, user_id, now))
             if before is None:
                 return Missing.UNKNOWN
 
@@ -195,6 +193,19 @@ class RecordCommands:
             return self._records.read(before)
         except DamagedDocument as error:
             return self._damaged(sid, str(error))
+
+    def supersede(self, sid: str, successor: str, user_id: str) -> bool:
+        """End a session for a log-in that takes nothing of it along, with a rotation's mark for requests in flight.
+
+        A session that a log-in or a rotation has ended already stays as it is, and its successor stands.
+        """
+        with self.operation():
+            mark = self._mark(successor, user_id, self.connection.now())
+            found = self.collection.update_one({"_id": sid, "ended": None}, mark).matched_count
+        if found:
+            self.announce(signals.session_destroyed, sid=sid, reason="logout")
+
+        return bool(found)
 
     def succeed(self, old_sid: str, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
         """Second half: store the successor; ``False`` when it was revoked in between."""
@@ -256,14 +267,27 @@ class RecordCommands:
         with self.operation():
             now = self.connection.now()
             return self.collection.find_one_and_update(
-                {"_id": sid}, self._tombstone({"at": now}, now), upsert=True, projection={"ended": True}
+                {"_id": sid}, self._tombstone(now), upsert=True, projection={"ended": True}
             )
 
-    def _tombstone(self, ended: Document, now: dt.datetime) -> dict[str, t.Any]:
+    def _mark(self, successor: str, user_id: str | _Unset | None, now: dt.datetime) -> dict[str, t.Any]:
+        """A tombstone that says whose and which session goes on."""
+        update = self._tombstone(now)
+        update["$set"]["ended.successor"] = successor
+        if user_id is not None:
+            update["$unset"].pop("user_id")
+        if isinstance(user_id, str):
+            update["$set"]["user_id"] = user_id
+
+        return update
+
+    def _tombstone(self, now: dt.datetime) -> dict[str, t.Any]:
+        """Field by field, so that over a mark the trail to its successor stays: a second log-out may still need it."""
         gone = ["user_id", "deadline", "permanent", "authenticated_at", "ip", "user_agent"]
         gone += [declared.db_field for declared in self.schema.declared.values()]
+        past = now - dt.timedelta(seconds=MARK_SECONDS)  # also for a request that took the time a moment ago
 
-        return {"$set": {"data": {}, "ended": ended, "expires_at": now}, "$unset": dict.fromkeys(gone, "")}
+        return {"$set": {"data": {}, "ended.at": now, "expires_at": past}, "$unset": dict.fromkeys(gone, "")}
 
     def peek(self, sid: str) -> tuple[bool, dt.datetime | None, bool]:
         """Why an update found nothing: whether the session lives, with which deadline; whether it was superseded."""
@@ -291,12 +315,12 @@ def is_id(value: object) -> bool:
 
 
 def _alive(sid: str, now: dt.datetime) -> Document:
-    return {"_id": sid, "expires_at": {"$gt": now}}
+    return {"_id": sid, "expires_at": {"$gt": now}, "ended": None}
 
 
 def _live(sid: str, now: dt.datetime, deadline: dt.datetime | None) -> Document:
     """Live, and with the deadline that the new expiry was computed from."""
-    return {"_id": sid, "expires_at": {"$gt": now}, "deadline": deadline}
+    return {**_alive(sid, now), "deadline": deadline}
 
 
 def _is_fresh_mark(document: Document, now: dt.datetime) -> bool:

@@ -75,6 +75,8 @@ class LazyMapping(SessionMixin):
         self.surroundings = surroundings or Surroundings()
         #: Whether a new token was asked for, whether the user was authenticated anew, whether all keys were emptied.
         self.regenerating = self.confirmed = self.cleared = False
+        #: Whether the user was to be taken out where none was to be seen, as right after a rotation.
+        self.user_dismissed = False
         #: Why the cookie's session was not to be had, and which one it was.
         self.rejection: Missing | None = None
         self.rejected_sid: str | None = None
@@ -184,6 +186,7 @@ class LazyMapping(SessionMixin):
         """Remove the key and return its value, converted as in :meth:`get`; KeyError without key and default."""
         self._read()
         if key not in self._values:
+            self.user_dismissed |= key in self.surroundings.user_keys
             if default is _REQUIRED:
                 raise KeyError(key)
             return default

@@ -9,20 +9,23 @@ import datetime as dt
 import enum
 import typing as t
 from dataclasses import replace
+from functools import cached_property
 
 from .changes import UNSET
 from .connection import milliseconds, moment
 from .exceptions import SessionStoreUnavailable
 from .maintenance import MARK_SECONDS
 from .mapping import Origin
-from .records import Frame, Missing, StoredSession
 from .owners import Owners
+from .records import Frame, Missing, StoredSession
 from .session import ServerSideSession
 from .store import MongoSessionStore
 from .tokens import Ticket, new_token, session_id
 
 #: How often a write follows a deadline that others keep moving.
 _ATTEMPTS = 3
+#: How far apart the halves of a rotation may be: a log-out has to find the first's mark until the second is there.
+_ROTATION_TIME = dt.timedelta(seconds=MARK_SECONDS / 2)
 
 
 class Outcome(enum.Enum):
@@ -77,18 +80,36 @@ class Saver:
         if session.origin is Origin.FAILED:
             return Outcome.NOTHING
 
+        self._end_cleared()
         session.settle()
-        for sid, reason in session.ending:
-            if reason == "logout":
-                self._store.end(sid, reason)
-
         outcome = self._save_own()
+
+        if outcome is not Outcome.NOTHING:  # what was taken over stays where it was until it is kept here
+            self._end_merged()
+        return outcome
+
+    def _end_cleared(self) -> None:
+        """A log-out comes first, whatever becomes of the rest; a log-in after it leaves a rotation's mark."""
+        session = self._session
+        user_id = session.user_id if session.cleared else None
 
         for sid, reason in session.ending:
             if reason != "logout":
+                continue
+            if user_id is None:
+                self._store.end(sid, reason)
+            else:
+                self._store.supersede(sid, session_id(self._new_token), user_id)
+
+    def _end_merged(self) -> None:
+        for sid, reason in self._session.ending:
+            if reason != "logout":
                 self._store.end(sid, reason)
 
-        return outcome
+    @cached_property
+    def _new_token(self) -> str:
+        """The successor's, should there be one."""
+        return new_token()
 
     def _save_own(self) -> Outcome:
         session = self._session
@@ -107,10 +128,12 @@ class Saver:
         return self._touch()
 
     def _save_superseded(self) -> Outcome:
-        """Only a log-in stands, as a session of its own: of two log-ins in parallel the later one."""
+        """Only a log-in stands, as a session of its own: of two log-ins in parallel the later one. And a log-out."""
         session = self._session
         if session.user_id is not None and session.user_changed:
             return self._create()
+        if session.user_dismissed and self._store.end(self._sid):
+            return self._finish(Outcome.ENDED, None, None)
 
         return Outcome.NOTHING
 
@@ -136,7 +159,7 @@ class Saver:
             device=session.surroundings.device,
         )
         self._check_room(user_id)
-        token = new_token()
+        token = self._new_token
         if not self._store.create(session_id(token), encoded, frame) or not self._is_admitted(session_id(token)):
             return Outcome.NOTHING
 
@@ -219,11 +242,11 @@ class Saver:
 
     def _rotate(self) -> Outcome:
         session, store = self._session, self._store
-        token, now, user_id = new_token(), store.now(), session.user_id
+        token, now = self._new_token, store.now()
         store.check_fits(session.known_size())
         self._check_room(session.user_id)
 
-        latest = store.retire(self._sid, session_id(token), user_id, now)
+        latest = store.retire(self._sid, session_id(token), session.user_id if session.user_changed else UNSET, now)
         if isinstance(latest, Missing):
             return self._rotated_nothing()
 
@@ -253,8 +276,10 @@ class Saver:
 
         return self._create()
 
-    def _frame_of_rotation(self, latest: StoredSession, now: dt.datetime, user_id: str | None) -> Frame:
+    def _frame_of_rotation(self, latest: StoredSession, now: dt.datetime) -> Frame:
         session = self._session
+        moved = session.stored is not None and session.stored.user_id != latest.user_id  # by a log-in without rotation
+        user_id = latest.user_id if moved and not session.user_changed else session.user_id
         deadline = self._new_deadline(now, latest.deadline)
         authenticated = now if session.user_changed or session.confirmed else latest.authenticated_at
         permanent = session.changes.permanent
@@ -279,8 +304,8 @@ class Saver:
 
     def _is_admitted(self, sid: str) -> bool:
         """After a log-in: end what is too many; ``False`` when a later log-in of the same moment took the place."""
-        limit, user_id = self._policy.max_per_user, self._session.user_id
-        if limit is None or user_id is None or not self._session.user_changed:
+        limit = self._policy.max_per_user
+        if limit is None or not self._session.user_changed or self._session.user_id is None:
             return True
 
         return Owners(self._store).enforce(sid, self._session.user_id, limit)

@@ -263,7 +263,8 @@ class ServerSideSession(LazyMapping):
     @property
     def logging_out(self) -> bool:
         """Whether this request ends a session, or takes the user out of it."""
-        return self.cleared or (self.origin is Origin.LOADED and self.user_changed and self.user_id is None)
+        left = self.user_changed if self.origin is Origin.LOADED else self.user_dismissed
+        return self.cleared or (left and self.origin in (Origin.LOADED, Origin.SUPERSEDED) and self.user_id is None)
 
     def _check_computable(self, key: str) -> None:
         self._check_writable()
