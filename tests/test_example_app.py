@@ -1,0 +1,542 @@
+"""The example application, on a real MongoDB: through its test client, and served by the command of the README."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flask_login", reason="the example application needs the extra [example]")
+pytest.importorskip("flask_wtf", reason="the example application needs the extra [example]")
+
+if t.TYPE_CHECKING:
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+ROOT = Path(__file__).parent.parent
+PASSWORD = "correct horse"
+TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+PATIENCE = 60
+
+
+class Customer:
+    """A browser without scripts: follows redirects, fills in forms with the token that the page came with."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    @property
+    def cookie(self) -> str | None:
+        found = self.client.get_cookie("session")
+        return found.value if found else None
+
+    def get(self, path: str) -> TestResponse:
+        return self.client.get(path, follow_redirects=True)
+
+    def post(self, path: str, page: str | None = None, **fields: str) -> TestResponse:
+        token = TOKEN.search(self.get(page or path).text)[1]
+        return self.client.post(path, data={"csrf_token": token, **fields}, follow_redirects=True)
+
+    def register(self, email: str = "ada@example.com") -> TestResponse:
+        return self.post("/register", name="Ada", email=email, password=PASSWORD)
+
+    def log_in(self, password: str = PASSWORD, **fields: str) -> TestResponse:
+        return self.post("/login", email="ada@example.com", password=password, **fields)
+
+    def log_out(self) -> TestResponse:
+        return self.post("/logout", page="/account")
+
+    def add(self, slug: str) -> TestResponse:
+        return self.post(f"/cart/add/{slug}", page=f"/product/{slug}")
+
+
+@pytest.fixture
+def shop(mongo_server: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Flask]:
+    """The example application on a database of its own."""
+    from example_app import create_app
+
+    monkeypatch.setenv("SHOP_INSTANCE_PATH", str(tmp_path / "instance"))
+    database = f"shop_{uuid.uuid4().hex[:12]}"
+    app = create_app({"SESSION_MONGODB_URI": mongo_server.uri, "SESSION_MONGODB_DB": database, "TESTING": True})
+    yield app
+    store = app.extensions["mongo_session"].store
+    store.stop_cleanup()
+    store.collection.database.client.drop_database(database)
+
+
+@pytest.fixture
+def customer(shop: Flask) -> Customer:
+    """Somebody who has never been here."""
+    return Customer(shop.test_client())
+
+
+def documents(shop: Flask) -> list[dict[str, t.Any]]:
+    """The sessions that are alive, as MongoDB holds them."""
+    return list(shop.extensions["mongo_session"].store.collection.find({"ended": {"$exists": False}}))
+
+
+# --- Customers
+
+
+def test_registering_logs_in_and_keeps_one_readable_document(customer: Customer, shop: Flask) -> None:
+    """One document, its data readable, the user mirrored, the token nowhere in it."""
+    page = customer.register()
+
+    assert "Welcome, Ada!" in page.text
+    (document,) = documents(shop)
+    assert document["data"]["_user_id"] == document["user_id"]
+    assert customer.cookie.split(".")[0] not in repr(document)
+
+
+def test_the_index_on_the_expiry_is_built(customer: Customer, shop: Flask) -> None:
+    """Soon after the first use, in the background: ``expires_at``, and the declared one on ``cart``."""
+    customer.register()
+    collection = shop.extensions["mongo_session"].store.collection
+
+    def indexed() -> set[str]:
+        return {fields[0][0] for fields in (index["key"] for index in collection.index_information().values())}
+
+    deadline = time.monotonic() + PATIENCE
+    while not {"expires_at", "cart"} <= indexed() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    assert {"expires_at", "cart"} <= indexed()
+
+
+def test_a_second_account_with_the_same_e_mail_is_refused(customer: Customer, shop: Flask) -> None:
+    """However the address is written; the message says what is wrong."""
+    customer.register()
+    customer.log_out()
+
+    assert "There is an account with this e-mail already." in customer.register("  ADA@example.com ").text
+
+
+def test_the_password_is_kept_as_a_hash(customer: Customer, shop: Flask) -> None:
+    """Nothing in the collection of users reads like the password."""
+    from example_app.models import User
+
+    customer.register()
+
+    with shop.app_context():
+        (user,) = User.objects.as_pymongo()
+    assert PASSWORD not in repr(user)
+    assert user["password_hash"].startswith("scrypt:")
+
+
+def test_logging_in_changes_the_token(customer: Customer, shop: Flask) -> None:
+    """The cookie from before is worth nothing afterwards, and the cart comes along."""
+    customer.register()
+    customer.log_out()
+    customer.add("morning-mug")
+    before = customer.cookie
+
+    assert "Welcome back, Ada." in customer.log_in().text
+
+    assert customer.cookie.split(".")[0] != before.split(".")[0]
+    assert "Morning mug" in customer.get("/cart").text
+    stranger = Customer(shop.test_client())
+    stranger.client.set_cookie("session", before)
+    assert "Morning mug" not in stranger.get("/cart").text
+
+
+@pytest.mark.parametrize(("email", "password"), [("ada@example.com", "wrong"), ("bob@example.com", PASSWORD)])
+def test_a_wrong_log_in_tells_nothing(customer: Customer, email: str, password: str) -> None:
+    """An unknown e-mail and a wrong password get the same answer."""
+    customer.register()
+    customer.log_out()
+
+    page = customer.post("/login", email=email, password=password)
+
+    assert "E-mail and password do not match." in page.text
+    assert customer.get("/account").request.path == "/login"
+
+
+def test_remember_me_makes_the_cookie_last(customer: Customer) -> None:
+    """Ticked, the session is permanent: the cookie has an expiry. Otherwise it ends with the browser."""
+    customer.register()
+    assert customer.client.get_cookie("session").expires is None
+    customer.log_out()
+
+    customer.log_in(remember="y")
+
+    assert customer.client.get_cookie("session").expires is not None
+
+
+def test_logging_out_ends_the_session_and_keeps_the_theme(customer: Customer, shop: Flask) -> None:
+    """User, cart and message are gone, also for who kept the old cookie; the choice of the theme stays."""
+    customer.register()
+    customer.add("ramen-bowl")
+    customer.post("/theme", theme="dark")
+    old = customer.cookie
+
+    page = customer.log_out()
+
+    assert "You are logged out." in page.text
+    assert 'data-theme="dark"' in page.text
+    assert "There is nothing in it yet." in customer.get("/cart").text
+    customer.client.set_cookie("session", old)
+    assert customer.get("/account").request.path == "/login"
+
+
+def test_after_logging_in_one_is_where_one_wanted_to_go(customer: Customer) -> None:
+    """Asked for the account, sent to log in, sent on to the account."""
+    customer.register()
+    customer.log_out()
+
+    page = customer.post("/login?next=/account", email="ada@example.com", password=PASSWORD)
+
+    assert page.request.path == "/account"
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "\t//evil.example", "javascript:x"]
+)
+def test_nobody_is_sent_to_another_site(target: str) -> None:
+    """What is not a plain path of ours is no place to go on to."""
+    from example_app.navigation import is_ours
+
+    assert not is_ours(target)
+
+
+def test_changing_the_password_logs_out_everywhere_else(customer: Customer, shop: Flask) -> None:
+    """With the current one only; the old one stops working, here one stays, elsewhere the next click asks to log in."""
+    customer.register()
+    elsewhere = Customer(shop.test_client())
+    elsewhere.log_in()
+    fields = {"password": "battery staple", "repeat": "battery staple"}
+
+    assert "This is not your password." in customer.post("/account/password", current="wrong", **fields).text
+    assert elsewhere.get("/account").request.path == "/account"
+    assert "Your password is changed" in customer.post("/account/password", current=PASSWORD, **fields).text
+
+    assert customer.get("/account").request.path == "/account"
+    assert elsewhere.get("/account").request.path == "/login"
+    assert "do not match" in elsewhere.log_in().text
+    assert "Welcome back" in elsewhere.log_in("battery staple").text
+
+
+def test_deleting_the_account_ends_all_its_sessions(customer: Customer, shop: Flask) -> None:
+    """The user is gone, here and elsewhere nobody is logged in any more."""
+    from example_app.models import User
+
+    customer.register()
+    elsewhere = Customer(shop.test_client())
+    elsewhere.log_in()
+
+    assert "Your account is deleted." in customer.post("/account/delete").text
+
+    with shop.app_context():
+        assert User.objects.count() == 0
+    assert customer.get("/account").request.path == "/login"
+    assert elsewhere.get("/account").request.path == "/login"
+    assert all("user_id" not in document for document in documents(shop))
+
+
+def test_deleting_the_account_asks_for_the_password_when_that_was_long_ago(customer: Customer, shop: Flask) -> None:
+    """Neither the page nor a form sent straight to it deletes; giving the password leads there, under a new token."""
+    from example_app.models import User
+
+    customer.register()
+    old = documents(shop)[0]["authenticated_at"] - timedelta(hours=1)
+    sessions = shop.extensions["mongo_session"].store.collection
+    sessions.update_many({}, {"$set": {"authenticated_at": old}})
+
+    assert customer.post("/account/delete", page="/account").request.path == "/account/confirm"
+    asked = customer.get("/account/delete")
+    assert asked.request.path == "/account/confirm"
+    with shop.app_context():
+        assert User.objects.count() == 1
+
+    before = customer.cookie.split(".")[0]
+    where = asked.request.full_path
+    assert "This is not your password." in customer.post(where, password="wrong").text
+    assert customer.post(where, password=PASSWORD).request.path == "/account/delete"
+    assert customer.cookie.split(".")[0] != before
+    assert "Your account is deleted." in customer.post("/account/delete").text
+
+
+# --- Catalogue and cart
+
+
+def test_who_only_looks_around_gets_no_session(customer: Customer, shop: Flask) -> None:
+    """The catalogue shows its twelve products, sets no cookie and stores nothing."""
+    page = customer.get("/")
+
+    assert page.text.count('class="card"') == 12
+    assert customer.cookie is None
+    assert documents(shop) == []
+    assert "You have none." in customer.get("/session").text
+
+
+def test_the_cart_is_a_declared_field(customer: Customer, shop: Flask) -> None:
+    """Product ids at the document's top level, one per piece, found by a typed query on live sessions."""
+    from example_app.models import Product, ShopSession
+
+    for slug in ("morning-mug", "ramen-bowl", "morning-mug"):
+        customer.add(slug)
+
+    with shop.app_context():
+        mug, bowl = (Product.objects.get(slug=slug) for slug in ("morning-mug", "ramen-bowl"))
+        assert ShopSession.objects.live().filter(cart=bowl.id).count() == 1
+    assert documents(shop)[0]["cart"] == [mug.id, bowl.id, mug.id]
+    assert "In one cart right now." in customer.get("/product/ramen-bowl").text
+
+
+def test_quantities_are_changed_and_removed(customer: Customer, shop: Flask) -> None:
+    """The total follows; zero takes the product out; what is no number is refused with a message."""
+    customer.add("morning-mug")
+
+    assert "€\N{NO-BREAK SPACE}54.00" in customer.post("/cart/change/morning-mug", page="/cart", quantity="3").text
+    assert "Between 0 and 20" in customer.post("/cart/change/morning-mug", page="/cart", quantity="21").text
+    assert len(documents(shop)[0]["cart"]) == 3
+    assert "There is nothing in it yet." in customer.post("/cart/change/morning-mug", page="/cart", quantity="0").text
+
+
+def test_checking_out_empties_the_cart_and_keeps_a_receipt(customer: Customer, shop: Flask) -> None:
+    """The receipt is free-form data in the same session."""
+    customer.add("two-cup-teapot")
+
+    page = customer.post("/checkout", page="/cart")
+
+    assert page.request.path == "/thanks"
+    assert "Two-cup teapot" in page.text
+    (document,) = documents(shop)
+    assert not document.get("cart")
+    assert document["data"]["receipt"]["total"] == 5600
+
+
+def test_an_empty_cart_cannot_be_checked_out(customer: Customer) -> None:
+    """The form of another page, sent late: a message, no receipt."""
+    customer.add("bud-vase")
+    customer.post("/checkout", page="/cart")
+
+    assert "There is nothing in your cart yet." in customer.post("/checkout", page="/product/bud-vase").text
+
+
+@pytest.mark.parametrize("path", ["/product/no-such-thing", "/no/such/page"])
+def test_what_is_not_there_is_a_page_too(customer: Customer, path: str) -> None:
+    """A 404 in the shop's clothes."""
+    page = customer.get(path)
+
+    assert page.status_code == 404
+    assert "There is nothing on this shelf" in page.text
+
+
+# --- The session itself
+
+
+def test_put_and_get(customer: Customer) -> None:
+    """The two views of every first example."""
+    assert customer.get("/get").text == ""
+    assert customer.get("/put").text == "ok"
+    assert customer.get("/get").text == "Hello from a session!"
+
+
+def test_a_flash_is_seen_once(customer: Customer) -> None:
+    """The message survives the redirect and nothing more."""
+    assert "is in your cart." in customer.add("milk-pitcher").text
+    assert "is in your cart." not in customer.get("/cart").text
+
+
+def test_the_theme_is_validated_by_its_field(customer: Customer, shop: Flask) -> None:
+    """A value that the field does not allow comes back as the field's message; the session keeps the old one."""
+    customer.post("/theme", theme="dark")
+
+    page = customer.post("/theme", theme="purple")
+
+    assert page.status_code == 422
+    assert "must be one of" in page.text
+    assert documents(shop)[0]["theme"] == "dark"
+
+
+def test_the_page_about_the_session_shows_everything_but_secrets(customer: Customer, shop: Flask) -> None:
+    """Keys, expiry and the stored document are shown; neither the token nor the CSRF secret is."""
+    customer.register()
+    customer.add("lidded-jar")
+    customer.get("/put")
+
+    text = customer.get("/session").text
+
+    (document,) = documents(shop)
+    for shown in (
+        document["_id"],
+        "Hello from a session!",
+        document["expires_at"].strftime("%H:%M:%S UTC"),
+        "declared",
+    ):
+        assert shown in text
+    token, _, rest = customer.cookie.partition(".")
+    for secret in (token, rest, document["data"]["csrf_token"]):
+        assert secret not in text
+
+
+# --- Safety
+
+
+@pytest.mark.parametrize("path", ["/login", "/register", "/logout", "/theme", "/checkout", "/cart/add/morning-mug"])
+def test_a_form_without_its_token_is_refused(customer: Customer, shop: Flask, path: str) -> None:
+    """400, and nothing is stored."""
+    assert customer.client.post(path, data={"theme": "dark"}).status_code == 400
+    assert documents(shop) == []
+
+
+def test_every_response_carries_the_safe_headers(customer: Customer) -> None:
+    """No script from anywhere, nothing inline, no frame, no sniffing; pages are not kept by caches."""
+    for path in ("/", "/login", "/session", "/no/such/page", "/static/shop.css"):
+        response = customer.get(path)
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert not re.search(r"<script|<style| style=| on\w+=", response.text)
+        response.close()
+
+    assert customer.get("/login").headers["Cache-Control"] == "no-store"
+
+
+def test_the_secret_key_is_made_once_and_kept_private(shop: Flask, tmp_path: Path, mongo_server: t.Any) -> None:
+    """In the instance folder, for its owner's eyes; the next start finds the same."""
+    from example_app import create_app
+
+    path = tmp_path / "instance" / "secret_key"
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(shop.config["SECRET_KEY"]) >= 32
+    assert create_app({"SESSION_MONGODB_URI": mongo_server.uri}).config["SECRET_KEY"] == shop.config["SECRET_KEY"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["secret_key"]
+
+
+def test_two_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
+    """Whoever comes second takes the first one's."""
+    from example_app.security import kept_secret_key
+
+    keys: list[str] = []
+    threads = [threading.Thread(target=lambda: keys.append(kept_secret_key(tmp_path / "new"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+
+    assert len(keys) == 8
+    assert len(set(keys)) == 1
+
+
+# --- The commands
+
+
+def test_seed_fills_the_shop(shop: Flask) -> None:
+    """Products, customers, their visits, and a member of the staff whose printed password works."""
+    from example_app.models import ShopSession, User
+
+    result = shop.test_cli_runner().invoke(args=["seed", "--customers", "20", "--sessions", "50"])
+
+    assert result.exit_code == 0, result.output
+    email, password = re.search(r"log in as (\S+) with the password (\S+)", result.output).groups()
+    with shop.app_context():
+        assert User.by_password(email, password).is_staff
+        assert User.objects(is_staff__ne=True).count() == 20
+        assert ShopSession.objects.count() == 50
+        customer = ShopSession.objects.live().filter(user_id__ne=None).first()
+        assert User.by_id(customer.user_id) is not None
+
+
+class Browser:
+    """As much of a browser as the standard library has: cookies, redirects, forms."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.cookies = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.cookies)
+        )
+
+    def get(self, path: str) -> str:
+        with self.opener.open(self.url + path, timeout=PATIENCE) as response:
+            return response.read().decode()
+
+    def post(self, path: str, page: str | None = None, **fields: str) -> str:
+        fields["csrf_token"] = TOKEN.search(self.get(page or path))[1]
+        with self.opener.open(self.url + path, urllib.parse.urlencode(fields).encode(), timeout=PATIENCE) as response:
+            return response.read().decode()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> t.Iterator[t.Callable[[], Browser]]:
+    """Call it to start ``flask --app example_app run``, told only where to keep things; again, to restart."""
+    running: list[subprocess.Popen[bytes]] = []
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "SHOP_"))}
+    environment["SHOP_INSTANCE_PATH"] = str(tmp_path / "instance")
+
+    def stop() -> None:
+        while running:
+            process = running.pop()
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
+
+    def start() -> Browser:
+        stop()
+        port = free_port()
+        command = [sys.executable, "-m", "flask", "--app", "example_app", "run", "--port", str(port)]
+        with (tmp_path / "log").open("ab") as log:
+            running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
+        browser = Browser(f"http://127.0.0.1:{port}")
+        wait_until_it_answers(browser, running[0], tmp_path / "log")
+        return browser
+
+    yield start
+    stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_it_answers(browser: Browser, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            browser.get("/get")
+        except urllib.error.HTTPError:
+            break
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"The shop did not come up:\n{log.read_text()}")
+
+
+def test_the_readme_s_command_serves_the_shop(served: t.Callable[[], Browser], tmp_path: Path) -> None:
+    """Nothing configured: register, cart, flash, log out; started again in between, everything is still there."""
+    browser = served()
+    assert "Welcome, Ada!" in browser.post("/register", name="Ada", email="ada@example.com", password=PASSWORD)
+    assert "is in your cart." in browser.post("/cart/add/bud-vase", page="/product/bud-vase")
+    assert browser.get("/put") == "ok"
+
+    again = served()
+    again.cookies = browser.cookies
+    again.opener.add_handler(urllib.request.HTTPCookieProcessor(again.cookies))
+    assert again.get("/get") == "Hello from a session!"
+    assert "Bud vase" in again.get("/cart")
+    assert "You are logged out." in again.post("/logout", page="/account")
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert (tmp_path / "instance" / "mongodb").is_dir()
