@@ -183,7 +183,7 @@ class EmbeddedServer:
                     self._launch(claim)
 
                 record = self._record()
-                if record and (record == self._answered or _answers(_uri(record["port"]))):
+                if record and (self._is_known(record) or _answers(_uri(record["port"]))):
                     self._answered = record
                     return _uri(record["port"])
                 time.sleep(_POLL)
@@ -201,21 +201,36 @@ class EmbeddedServer:
             if self.temporary:
                 self._remove_unused()
 
+    def _is_known(self, record: dict[str, int]) -> bool:
+        """Whether this server has answered before and lives: a dying supervisor may hold its lock longer than it."""
+        return record == self._answered and _is_locked(self.folder / "mongod.lock")
+
     def _lock_users(self) -> int:
-        path = self.folder / _USERS
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
             with self._no_folder():
-                _make_folder(self.folder, private=self.temporary)
-                # A supervisor may have removed a temporary folder since the line above.
-                with contextlib.suppress(*(FileNotFoundError,) * self.temporary):
-                    users = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-                    if _try_lock(users, fcntl.LOCK_SH) and _is_file(users, path):
-                        return users
-                    os.close(users)
+                users = self._try_lock_users()
+            if users is not None:
+                return users
             time.sleep(_POLL)
 
         raise EmbeddedServerError(f"The last server in '{self.folder}' does not end: end it by hand.")
+
+    def _try_lock_users(self) -> int | None:
+        path = self.folder / _USERS
+        _make_folder(self.folder, private=self.temporary)
+        try:
+            users = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            if self.temporary:  # a supervisor has removed it since it was made
+                return None
+            raise
+
+        if _try_lock(users, fcntl.LOCK_SH) and _is_file(users, path):
+            return users
+
+        os.close(users)
+        return None
 
     def _claim(self) -> int | None:
         """The exclusive right to start a server, or ``None`` when there is one."""
@@ -543,7 +558,7 @@ def _mortal() -> t.Callable[[], None] | None:
     if not sys.platform.startswith("linux"):
         return None
 
-    import ctypes
+    import ctypes  # noqa: PLC0415 - for the supervisor only
 
     system, parent, die = ctypes.CDLL(None), os.getpid(), 1  # PR_SET_PDEATHSIG
 
