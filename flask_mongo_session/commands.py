@@ -6,6 +6,7 @@ What is not live is not found, by any of them; an error (:exc:`SessionStoreUnava
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import typing as t
 import weakref
 
@@ -29,6 +30,9 @@ if t.TYPE_CHECKING:
 _MAX_TRAIL = 16
 _PATH_NOT_VIABLE = 28
 _TOO_LARGE = (10334, 17419, 17420)
+_NOT_COMPUTABLE = (2, 14)  # BadValue, TypeMismatch
+#: Bytes that MongoDB allows for one document.
+_MAX_DOCUMENT = 16 * 1024 * 1024
 
 
 class RecordCommands:
@@ -85,15 +89,15 @@ class RecordCommands:
         try:
             stored = self._records.read(document)
         except DamagedDocument as error:
-            return self._damaged(sid, str(error))
+            return self._damaged(sid, str(error), error.level)
         if stored.expires_at <= now:
             return Missing.EXPIRED
 
         self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)
         return stored
 
-    def _damaged(self, sid: str, reason: str) -> Missing:
-        signals.log.warning("The stored session %s is damaged and counts as empty: %s", sid, reason)
+    def _damaged(self, sid: str, reason: str, level: int = logging.WARNING) -> Missing:
+        signals.log.log(level, "The stored session %s is damaged and counts as empty: %s", sid, reason)
         return Missing.DAMAGED
 
     def create(self, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
@@ -113,6 +117,8 @@ class RecordCommands:
                 self.collection.insert_one(document)
         except DuplicateKeyError:
             return False
+        except DocumentTooLarge as error:
+            raise SessionTooLarge(codec.size(document), _MAX_DOCUMENT) from error
 
         return True
 
@@ -133,7 +139,7 @@ class RecordCommands:
         except WriteError as error:
             return self._refused(sid, error)
         except DocumentTooLarge as error:
-            raise SessionTooLarge(codec.size(update), self.max_size) from error
+            raise SessionTooLarge(codec.size(update), _MAX_DOCUMENT) from error
 
         if result.matched_count:
             self.announce(signals.session_updated, sid=sid, keys=changes.keys)
@@ -145,7 +151,10 @@ class RecordCommands:
             self._damaged(sid, "its data is no document")
             return False
         if error.code in _TOO_LARGE:
-            raise SessionTooLarge(16 * 1024 * 1024, self.max_size) from error
+            raise SessionTooLarge(_MAX_DOCUMENT + 1, _MAX_DOCUMENT) from error
+        if error.code not in _NOT_COMPUTABLE:
+            signals.log.error("The session store refused an update of %s: code %s", sid, error.code)
+            raise SessionStoreUnavailable from error
 
         raise TypeError(
             "A stored value cannot be incremented or appended to: it is no number, no list, or too large."
@@ -162,7 +171,7 @@ class RecordCommands:
 
         The time of the touch, or ``None`` where there was nothing to touch, or nobody to ask.
         """
-        if self.connection.breaker.open:
+        if self.connection.known_to_be_away:
             return None
 
         try:
@@ -184,15 +193,14 @@ class RecordCommands:
         *user_id* is the successor's owner, so that revoking its sessions finds it before it is stored; ``UNSET``: the
         same as before.
         """
-        with self.operation():
-            before = self.collection.find_one_and_update(_alive(sid, now), self._mark(successor, user_id, now))
-            if before is None:
-                return Missing.UNKNOWN
-
         try:
-            return self._records.read(before)
+            with self.operation():
+                before = self.collection.find_one_and_update(_alive(sid, now), self._mark(successor, user_id, now))
+            return Missing.UNKNOWN if before is None else self._records.read(before)
+        except bson.errors.BSONError:
+            return self._damaged(sid, "its BSON is malformed")
         except DamagedDocument as error:
-            return self._damaged(sid, str(error))
+            return self._damaged(sid, str(error), error.level)
 
     def supersede(self, sid: str, successor: str, user_id: str) -> bool:
         """End a session for a log-in that takes nothing of it along, with a rotation's mark for requests in flight.
@@ -310,8 +318,8 @@ class RecordCommands:
 
 
 def is_id(value: object) -> bool:
-    """Never let anything else into a filter: a mapping would act as an operator."""
-    return isinstance(value, str) and value != ""
+    """Never let anything else into a filter: a mapping would act as an operator, a lone surrogate is no BSON."""
+    return isinstance(value, str) and value != "" and codec.is_unicode(value)
 
 
 def _alive(sid: str, now: dt.datetime) -> Document:
@@ -324,8 +332,11 @@ def _live(sid: str, now: dt.datetime, deadline: dt.datetime | None) -> Document:
 
 
 def _is_fresh_mark(document: Document, now: dt.datetime) -> bool:
-    """Whether the record was ended so recently that requests of its time may still be under way."""
+    """Whether a rotation ended the record so recently that requests of its time may still be under way.
+
+    A tombstone without a successor is no such mark: its session was revoked, nobody waits for a better cookie.
+    """
     ended = document.get("ended")
-    at = ended.get("at") if isinstance(ended, dict) else None
+    at = ended.get("at") if isinstance(ended, dict) and "successor" in ended else None
 
     return type(at) is dt.datetime and at > now - dt.timedelta(seconds=MARK_SECONDS)

@@ -14,6 +14,7 @@ import weakref
 
 import pymongo
 from bson.codec_options import CodecOptions
+from bson.errors import BSONError
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
@@ -22,7 +23,6 @@ from pymongo.errors import (
     DocumentTooLarge,
     DuplicateKeyError,
     ExecutionTimeout,
-    NetworkTimeout,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
@@ -49,12 +49,18 @@ PRIMARY_CHECK_AGE = 1.0
 BREAKER_FAILURES = 3
 BREAKER_SECONDS = 0.5
 
-#: How often a read is sent at most, the first time included.
-READ_ATTEMPTS = 5
+#: Seconds that the driver may wait for a server beyond its time limit, and between two looks of our own.
+_OVERTIME, _POLL = 0.5, 0.02
+#: Errors of a server, beside a lost connection and a change of primary, after which a read is worth another try; those
+#: of the specification that all drivers follow ("Retryable Reads").
+_TRANSIENT = frozenset({6, 7, 89, 134, 262, 9001})
+
+#: Seconds that saying goodbye to a server may take when the process ends.
+CLOSE_SECONDS = 0.5
 
 _UTC_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-#: What the data of one write is to blame for, not the system.
-_FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError)
+#: What the data of one record is to blame for, not the system.
+_FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
 
 
 def database_now(client: Client) -> dt.datetime:
@@ -76,10 +82,56 @@ def _hello(client: Client) -> dict[str, t.Any]:
     return client.admin.command("hello", codec_options=t.cast("CodecOptions[t.Any]", CODEC_OPTIONS))
 
 
+def _timed_hello(client: Client) -> tuple[float, dict[str, t.Any], float]:
+    """The answer between the monotonic times at which it was asked for and came."""
+    return time.monotonic(), _hello(client), time.monotonic()
+
+
+_Answer = t.TypeVar("_Answer")
+
+
+def _persist(client: Client, ask: t.Callable[[], _Answer], seconds: float) -> _Answer:
+    """What *ask* returns, asked again after transient errors for so many seconds, as the driver does with its reads."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except PyMongoError as error:
+            if not _is_transient(error) or time.monotonic() >= until:
+                raise
+        _await_server(client, until)
+
+
+def _await_server(client: Client, until: float) -> None:
+    """Return when there is a server to talk to; raises :exc:`ServerSelectionTimeoutError` punctually.
+
+    The driver alone looks for half a second longer than it was told to.
+    """
+    if client.topology_description.has_writable_server():
+        return
+
+    left = until - time.monotonic()
+    with contextlib.suppress(ConnectionFailure), pymongo.timeout(max(left - _OVERTIME, _POLL)):
+        _hello(client)
+    while not client.topology_description.has_writable_server():
+        if time.monotonic() >= until:
+            raise ServerSelectionTimeoutError("no server could be selected in time")
+        time.sleep(_POLL)
+
+
+def _is_transient(error: PyMongoError) -> bool:
+    """Whether another try may find a server that answers; where none could be selected, the time is used up."""
+    if isinstance(error, AutoReconnect):
+        return not isinstance(error, ServerSelectionTimeoutError)
+
+    return isinstance(error, OperationFailure) and error.code in _TRANSIENT
+
+
 class DatabaseClock:
     """The database's clock, anchored to the monotonic one, so that application hosts' clocks do not matter."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 2.0) -> None:
+        self._patience = patience
         self._offset: float | None = None  # database's milliseconds minus monotonic milliseconds
         self._measured = self._checked = 0.0
         self._primary: t.Any = None
@@ -101,6 +153,11 @@ class DatabaseClock:
 
         return int(time.monotonic() * 1000 + self._offset)
 
+    @property
+    def measured(self) -> bool:
+        """Whether the database has ever been asked."""
+        return self._offset is not None
+
     def forget(self) -> None:
         """Ask again the next time."""
         self._measured = 0.0
@@ -116,9 +173,7 @@ class DatabaseClock:
         return bool(client.primary != self._primary)
 
     def _measure(self, client: Client) -> None:
-        before = time.monotonic()
-        reply = _hello(client)
-        after = time.monotonic()
+        before, reply, after = _persist(client, lambda: _timed_hello(client), self._patience)
 
         self._offset = milliseconds(reply["localTime"]) - (before + after) * 500
         self._primary = client.primary
@@ -133,18 +188,20 @@ class Breaker:
 
     def __init__(self, trial_seconds: float) -> None:
         self._trial_seconds = trial_seconds
-        self._failures = 0
-        self._refuse_until = 0.0
+        #: Failures in a row.
+        self.failures = 0
+        self._refuse_until = self._recovered = 0.0
+        self._refusal: object = None
         self._lock = threading.Lock()
 
     @property
     def open(self) -> bool:
         """Whether an operation would be refused right now."""
-        return self._failures >= BREAKER_FAILURES and time.monotonic() < self._refuse_until
+        return self.failures >= BREAKER_FAILURES and time.monotonic() < self._refuse_until
 
     def enter(self) -> None:
         """Let an operation begin, or raise :exc:`SessionStoreUnavailable` at once."""
-        if self._failures < BREAKER_FAILURES:
+        if self.failures < BREAKER_FAILURES:
             return
 
         with self._lock:
@@ -154,48 +211,78 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The database answered."""
-        if self._failures:
+        if self.failures:
             log.info("The session store answers again.")
-            self._failures = 0
+            self.failures, self._recovered = 0, time.monotonic()
+        self._refusal = None
 
-    def failed(self, error: BaseException) -> None:
-        """The database did not answer; said in the log once for each outage."""
-        if not self._failures:
+    def failed(self, error: BaseException, began: float) -> None:
+        """The database did not answer an operation that *began* then; said in the log once for each outage.
+
+        One that began before the database was back says nothing about now.
+        """
+        if began < self._recovered:
+            return
+        if not self.failures:
             log.warning("The session store is unavailable: %s: %s", type(error).__name__, _reason(error))
 
-        self._failures += 1
+        self.failures += 1
         self._refuse_until = time.monotonic() + BREAKER_SECONDS
+
+    def refused(self, error: PyMongoError) -> None:
+        """The database answered that it would not; said in the log once, until something succeeds."""
+        self.failures = 0
+        refusal = (type(error), getattr(error, "code", None))
+        if refusal != self._refusal:
+            log.error("The session store refused: %s: %s", type(error).__name__, _reason(error))
+            self._refusal = refusal
 
 
 class Operation:
     """One operation on the database: refused by an open breaker, bounded in time, its errors in our own terms."""
 
-    __slots__ = ("_breaker", "_clock", "_limit")
+    __slots__ = ("_began", "_breaker", "_connection", "_limit")
 
-    def __init__(self, breaker: Breaker, clock: DatabaseClock, timeout: float) -> None:
-        self._breaker = breaker
-        self._clock = clock
-        self._limit = pymongo.timeout(timeout)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._breaker = connection.breaker
+        self._limit = pymongo.timeout(connection.timeout)
 
     def __enter__(self) -> None:
         self._breaker.enter()
+        if self._breaker.failures or not self._connection.clock.measured:
+            self._enter_carefully()
+            return
+
+        self._began = time.monotonic()
         self._limit.__enter__()
+
+    def _enter_carefully(self) -> None:
+        """Nothing says that there is a server: find one first."""
+        client = self._connection.client  # may take its time to start, where the server is an embedded one
+        self._began = time.monotonic()
+        self._limit.__enter__()
+        try:
+            _await_server(client, self._began + self._connection.timeout)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._limit.__exit__(kind, error, trace)
-        if error is None:
+        if error is None or isinstance(error, _FAULTS_OF_THE_DATA):
             self._breaker.succeeded()
-        elif isinstance(error, PyMongoError) and not isinstance(error, _FAULTS_OF_THE_DATA):
+        elif isinstance(error, PyMongoError):
             self._unavailable(error)
 
     def _unavailable(self, error: PyMongoError) -> t.NoReturn:
         if error.timeout or isinstance(error, (ConnectionFailure, ExecutionTimeout)):
-            self._clock.forget()
-            self._breaker.failed(error)
+            self._connection.clock.forget()
+            self._breaker.failed(error, self._began)
         else:
-            log.error("The session store refused: %s: %s", type(error).__name__, _reason(error))
+            self._breaker.refused(error)
 
         raise SessionStoreUnavailable from error
 
@@ -228,8 +315,9 @@ class Connection:
         self._lock = threading.Lock()
         self._database: Database[t.Any] | None = None
         self._collections: dict[tuple[str, t.Any], Collection[dict[str, t.Any]]] = {}
+        self._process = os.getpid()
         self.breaker = Breaker(self.timeout)
-        self.clock = DatabaseClock()
+        self.clock = DatabaseClock(self.timeout)
 
     @property
     def database(self) -> Database[t.Any]:
@@ -262,7 +350,7 @@ class Connection:
 
     def operation(self) -> Operation:
         """A context in which driver calls end within the time limit and fail as :exc:`SessionStoreUnavailable`."""
-        return Operation(self.breaker, self.clock, self.timeout)
+        return Operation(self)
 
     def now(self) -> dt.datetime:
         """The database's now (UTC, whole milliseconds); inside :meth:`operation`, since it may have to ask."""
@@ -273,31 +361,38 @@ class Connection:
 
         Cheaper than the driver's own cursor for one document; the retries are those that the cursor would have got.
         """
-        for _ in range(READ_ATTEMPTS - 1):
-            try:
-                return self._run(command)
-            except (ServerSelectionTimeoutError, NetworkTimeout):
-                raise  # the time limit is used up
-            except AutoReconnect:
-                continue
-
-        return self._run(command)
+        return _persist(self.client, lambda: self._run(command), self.timeout)
 
     def _run(self, command: dict[str, t.Any]) -> dict[str, t.Any]:
         return self.database.command(command, codec_options=t.cast("CodecOptions[t.Any]", CODEC_OPTIONS))
 
+    @property
+    def known_to_be_away(self) -> bool:
+        """Whether an operation would have to wait for a server, as far as is known without asking."""
+        if not (self.breaker.failures or self.clock.measured):
+            return False
+
+        return self.breaker.open or not self.client.topology_description.has_writable_server()
+
     def reset_after_fork(self) -> None:
-        """Resolve anew: locks and clients of the parent are not ours."""
-        self._begin()
+        """Resolve anew: locks and clients of the parent are not ours. Once in each process."""
+        if self._process != os.getpid():
+            self._begin()
 
 
 _clients: dict[str, Client] = {}
 _clients_lock = threading.Lock()
+_clients_process = os.getpid()
+#: Clients of a parent process that cannot be closed here, kept since they would complain when collected.
+_inherited: list[Client] = []
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 def client_for(uri: str) -> Client:
     """This process's client for *uri*, shared by everybody who names it; closed at exit."""
+    if _clients_process != os.getpid():
+        _inherited.extend(_forget_clients())  # forked by a server written in C, which told nobody
+
     with _clients_lock:
         client = _clients.get(uri)
         if client is None:
@@ -312,6 +407,7 @@ def client_for(uri: str) -> Client:
     return client
 
 
+
 def _address(uri: str) -> str:
     if not uri.startswith("embedded:"):
         return uri
@@ -323,7 +419,7 @@ def _address(uri: str) -> str:
 
 def _close_clients() -> None:
     for client in _clients.values():
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), pymongo.timeout(CLOSE_SECONDS):
             client.close()
 
     _clients.clear()
@@ -331,11 +427,21 @@ def _close_clients() -> None:
 
 def _after_fork() -> None:
     """In the child: the driver has already let go of the parent's sockets, so closing only says that we are done."""
-    global _clients_lock  # noqa: PLW0603 - the parent's may be held by a thread that does not exist here
-    _clients_lock = threading.Lock()
-    _close_clients()
+    for client in _forget_clients():
+        with contextlib.suppress(Exception):
+            client.close()
+
     for connection in list(_connections):
         connection.reset_after_fork()
+
+
+def _forget_clients() -> list[Client]:
+    """Begin anew in this process; the parent's clients. Its lock may be held by a thread that does not exist here."""
+    global _clients, _clients_lock, _clients_process  # noqa: PLW0603
+    parents = list(_clients.values())
+    _clients, _clients_lock, _clients_process = {}, threading.Lock(), os.getpid()
+
+    return parents
 
 
 atexit.register(_close_clients)

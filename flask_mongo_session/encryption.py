@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .codec import CODEC_OPTIONS
-from .exceptions import ConfigurationError, DamagedDocument
+from .exceptions import ConfigurationError, UnreadableValue
 
 _VERSION = b"\x01"
 _KEY_BYTES = 32
@@ -57,17 +57,17 @@ class Sealer:
     def open(self, sid: str, field: str, sealed: t.Any) -> t.Any:
         """The encoded value; raises :exc:`DamagedDocument` for plain, foreign, moved or tampered ones. No fall-back."""
         if not isinstance(sealed, bytes) or len(sealed) < _HEADER or sealed[:1] != _VERSION:
-            raise DamagedDocument("A stored value is not encrypted, though SESSION_ENCRYPTION_KEYS is set.")
+            raise UnreadableValue("A stored value is not encrypted, though SESSION_ENCRYPTION_KEYS is set.")
 
         key_id = bytes(sealed[1 : 1 + _ID_BYTES])
         if key_id not in self._keys:
-            raise DamagedDocument("A stored value was encrypted with a key that SESSION_ENCRYPTION_KEYS does not hold.")
+            raise UnreadableValue("A stored value was encrypted with a key that SESSION_ENCRYPTION_KEYS does not hold.")
 
         nonce = sealed[1 + _ID_BYTES : _HEADER]
         try:
             plain = self._cipher(key_id, sid).decrypt(nonce, bytes(sealed[_HEADER:]), _place(sid, field))
         except InvalidTag as error:
-            raise DamagedDocument("A stored value was tampered with, or belongs to another session or key.") from error
+            raise UnreadableValue("A stored value was tampered with, or belongs to another session or key.") from error
 
         return bson.decode(plain, codec_options=CODEC_OPTIONS)[""]
 

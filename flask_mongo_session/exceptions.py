@@ -8,6 +8,7 @@ token or a value out of a session.
 
 from __future__ import annotations
 
+import logging
 import typing as t
 
 from mongoengine.errors import ValidationError
@@ -83,6 +84,15 @@ class EncryptionUnsupported(MongoSessionError, RuntimeError):
 
 class DamagedDocument(MongoSessionError):
     """A stored document or value is not what this package writes. Internal: users see an empty session."""
+
+    #: How loudly the log says so.
+    level = logging.WARNING
+
+
+class UnreadableValue(DamagedDocument):
+    """A stored value does not open with the keys that are configured: somebody forgot one, or moved the value."""
+
+    level = logging.ERROR
 
 
 class SessionStoreUnavailable(MongoSessionError, ServiceUnavailable):

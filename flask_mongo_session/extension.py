@@ -12,6 +12,7 @@ from pymongo.uri_parser import parse_uri
 
 from .config import DEFAULT_DATABASE, SessionConfig
 from .connection import Connection, client_for
+from .doctor import Finding, examine
 from .exceptions import SetupError
 from .figures import Figures, measure
 from .interface import MongoSessionInterface
@@ -96,12 +97,16 @@ class MongoSession:
     @property
     def state(self) -> MongoSessionState:
         """The current application's; outside of every context that of the only application there is."""
-        if has_app_context() and current_app in self._apps:
-            return t.cast("MongoSessionState", current_app.extensions[_NAME])
+        return t.cast("MongoSessionState", self._app.extensions[_NAME])
+
+    @property
+    def _app(self) -> Flask:
+        if has_app_context() and current_app._get_current_object() in self._apps:  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy cannot be held weakly
+            return t.cast("Flask", current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
 
         apps = list(self._apps)
         if len(apps) == 1:
-            return t.cast("MongoSessionState", apps[0].extensions[_NAME])
+            return apps[0]
         if not apps:
             raise SetupError("MongoSession serves no application yet. Did you forget to call 'init_app'?")
 
@@ -149,6 +154,12 @@ class MongoSession:
     def figures(self) -> Figures:
         """How many sessions there are, how active and how large; estimated from a sample where there are many."""
         return measure(self.store)
+
+    def examine(self) -> list[Finding]:
+        """What is wrong, or worth a note, with the application's configuration and database."""
+        app = self._app
+        state: MongoSessionState = app.extensions[_NAME]
+        return examine(app, state.store, state.config)
 
     def needs_refresh_handler(self, handler: Handler) -> Handler:
         """Decorate what answers instead of a view under :func:`fresh_session` when the authentication is too old."""

@@ -112,6 +112,10 @@ class MongoSessionInterface(SessionInterface):
         if session.accessed:
             response.vary.add("Cookie")
 
+        if session.origin is Origin.FAILED:
+            self._failed_before(app, session, response)
+            return
+
         try:
             outcome = Saver(session, self.store, self._policy(app)).save()
         except Exception as error:  # noqa: BLE001 - whatever it is, Flask must not save again
@@ -209,18 +213,38 @@ class MongoSessionInterface(SessionInterface):
             raise error  # a session_transaction: its caller is the one to tell
 
         _replace(response, _error_response(app, error))
-        if isinstance(error, SessionStoreUnavailable):
-            response.headers["Retry-After"] = str(error.retry_after)
-        response.headers["Cache-Control"] = "no-store"
+        _mark(response, error)
         if logged_out:
             self._delete_cookie(app, response)
+
+    def _failed_before(self, app: Flask, session: ServerSideSession, response: Response) -> None:
+        """The database did not answer a read of this request.
+
+        An error page stays, another answer too, unless it relies on something that was written since.
+        """
+        again = SessionStoreUnavailable()
+        if response.status_code < InternalServerError.code and session.unsaved:
+            self._failed(app, session, response, again)
+            return
+
+        if response.status_code >= InternalServerError.code:
+            _mark(response, again)
+        if session.logging_out:
+            self._delete_cookie(app, response)
+
+
+def _mark(response: Response, error: Exception) -> None:
+    """When to come back; and nobody may keep this answer."""
+    if isinstance(error, SessionStoreUnavailable) and response.status_code == error.code:
+        response.headers.setdefault("Retry-After", str(error.retry_after))
+    response.headers["Cache-Control"] = "no-store"
 
 
 def _error_response(app: Flask, error: Exception) -> Response:
     """What the application makes of *error*, through its own handlers."""
     try:
         return app.make_response(app.handle_user_exception(error))
-    except SessionStoreUnavailable as again:  # the handler itself wanted to write to the session
+    except SessionStoreUnavailable as again:  # the handler itself asked the store
         return t.cast("Response", again.get_response())
     except Exception as unhandled:  # noqa: BLE001 - no handler of the application's took it
         return _internal_error(app, unhandled)
@@ -228,11 +252,11 @@ def _error_response(app: Flask, error: Exception) -> Response:
 
 def _internal_error(app: Flask, error: Exception) -> Response:
     """As Flask treats an unhandled exception, without a second save."""
-    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     propagate = app.config["PROPAGATE_EXCEPTIONS"]
     if app.testing or app.debug if propagate is None else propagate:
-        raise error
+        raise error  # on to Flask, which announces it
 
+    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     app.log_exception(sys.exc_info())
     return app.make_response(app.handle_http_exception(InternalServerError(original_exception=error)))
 
@@ -244,12 +268,21 @@ def _replace(response: Response, by: Response) -> None:
     for name in _BODY_HEADERS:
         response.headers.remove(name)
 
-    response.direct_passthrough = False
+    response.direct_passthrough = by.direct_passthrough = False
     response.status = by.status
     response.set_data(by.get_data())
-    for name in _BODY_HEADERS:
-        if name in by.headers:
-            response.headers[name] = by.headers[name]
+    by.close()
+    _add_headers(response, by)
+
+
+def _add_headers(response: Response, by: Response) -> None:
+    """What *by* says of its body, and what it says beside unless ``after_request`` said something else."""
+    response.vary.update(by.vary)
+    for name in dict.fromkeys(by.headers.keys()):
+        if name == "Set-Cookie":
+            response.headers.extend((name, value) for value in by.headers.getlist(name))
+        elif name in _BODY_HEADERS or name not in response.headers:
+            response.headers.setlist(name, by.headers.getlist(name))
 
 
 def _device(request: Request, *, truncate: bool) -> dict[str, str]:

@@ -7,12 +7,14 @@ import logging
 import os
 import socket
 import threading
+import time
 import typing as t
+import weakref
 
 import pymongo
 from pymongo import IndexModel
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidOperation, OperationFailure, PyMongoError
 
 from .connection import Connection
 
@@ -28,6 +30,11 @@ MARK_SECONDS = 10
 #: accepts.
 NEVER_SECONDS = 2**31 - 1
 
+_BEGINNING = dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc)
+#: The part of an interval for which a lease is held: less than a sweeper ever waits, so that its owner may go on.
+_LEASE_PART = 0.94
+#: Building indexes is tried so often while nobody answers, with so many seconds in between.
+_BUILD_ATTEMPTS, _BUILD_PAUSE = 20, 30.0
 _INDEX_CONFLICTS = (85, 86)  # IndexOptionsConflict, IndexKeySpecsConflict
 _LEASE_ID = "sweep"
 
@@ -51,27 +58,29 @@ class Remover:
         with self._connection.operation():
             now = self._connection.now()
 
-        done = False
-        while not done:
+        floor: dt.datetime | None = _BEGINNING
+        while floor is not None:
             with self._connection.operation():
-                removed, done = self._batch(now)
+                removed, floor = self._batch(now, floor)
             yield removed
 
-    def _batch(self, now: dt.datetime) -> tuple[int, bool]:
-        """Cut at an expiry boundary: no ids travel, and what was renewed meanwhile no longer lies below it."""
-        boundary = self._boundary(now)
-        if boundary is None:
-            return self._collection.delete_many(expired_filter(now)).deleted_count, True
+    def _batch(self, now: dt.datetime, floor: dt.datetime) -> tuple[int, dt.datetime | None]:
+        """Remove from *floor* on; how many, and where the next batch begins (``None``: nowhere).
 
-        removed = self._collection.delete_many(
-            {"$and": [expired_filter(now), {"expires_at": {"$lt": boundary}}]}
-        ).deleted_count
-        return (removed or self._batch_of_equals(now, boundary)), False
+        Cut at an expiry boundary: no ids travel, and what was renewed meanwhile no longer lies below it.
+        """
+        boundary = self._boundary(now, floor)
+        if boundary == floor:
+            removed = self._batch_of_equals(now, floor)
+            return removed, floor if removed else floor + dt.timedelta(milliseconds=1)
 
-    def _boundary(self, now: dt.datetime) -> dt.datetime | None:
+        within: Filter = {"expires_at": {"$gte": floor} if boundary is None else {"$gte": floor, "$lt": boundary}}
+        return self._collection.delete_many({"$and": [expired_filter(now), within]}).deleted_count, boundary
+
+    def _boundary(self, now: dt.datetime, floor: dt.datetime) -> dt.datetime | None:
         """The expiry of the first record beyond the batch, read from the index alone; ``None`` in the last batch."""
         beyond = self._collection.find(
-            {"expires_at": {"$lte": now, "$type": "date"}},
+            {"expires_at": {"$gte": floor, "$lte": now}},
             {"_id": False, "expires_at": True},
             sort=[("expires_at", 1)],
             skip=self._batch_size,
@@ -85,7 +94,7 @@ class Remover:
             {**expired_filter(now), "expires_at": expires_at}, {"_id": True}, limit=self._batch_size
         )
         ids = [document["_id"] for document in found]
-        chosen = {"_id": {"$in": ids}, "expires_at": {"$lte": now}}
+        chosen = {**expired_filter(now), "_id": {"$in": ids}}
 
         return self._collection.delete_many(chosen, hint="_id_").deleted_count
 
@@ -142,7 +151,7 @@ class Lease:
         """A lease further off than our interval was left by a slower configuration, and counts as due."""
         due = {"$or": [{"due": {"$lte": now}}, {"due": {"$gt": now + self._interval}}]}
         change = {
-            "$set": {"due": now + self._interval * 0.98, "owner": f"{socket.gethostname()}:{os.getpid()}"},
+            "$set": {"due": now + self._interval * _LEASE_PART, "owner": f"{socket.gethostname()}:{os.getpid()}"},
             "$inc": {"fence": 1},
         }
         return self._collection.find_one_and_update(
@@ -212,12 +221,28 @@ def _switch_ttl(collection: t.Any, *, ttl: bool) -> None:
 
 def build_in_background(connection: Connection, collection: str, models: list[IndexModel]) -> None:
     """Build on a thread of its own; a failure is a warning, since sessions work without, only slower to sweep."""
+    reference = weakref.ref(connection)
 
     def build() -> None:
-        try:
-            ensure_indexes(connection, collection, models)
-        except PyMongoError as error:
-            reason = type(error).__name__
-            log.warning("Could not create indexes on %r (%s): run 'flask sessions indexes'.", collection, reason)
+        for attempt in range(_BUILD_ATTEMPTS):
+            if not _try_to_build(reference(), collection, models, warn=not attempt):
+                return
+            time.sleep(_BUILD_PAUSE)
 
     threading.Thread(target=build, name="mongo-session-indexes", daemon=True).start()
+
+
+def _try_to_build(connection: Connection | None, collection: str, models: list[IndexModel], *, warn: bool) -> bool:
+    """Whether another try makes sense: when nobody answered, and somebody still holds the connection."""
+    if connection is None:
+        return False
+
+    try:
+        ensure_indexes(connection, collection, models)
+    except PyMongoError as error:
+        if warn and not isinstance(error, InvalidOperation):  # the client was closed, since the process ends
+            reason = type(error).__name__
+            log.warning("Could not create indexes on %r (%s): run 'flask sessions indexes'.", collection, reason)
+        return isinstance(error, ConnectionFailure)
+
+    return False

@@ -86,6 +86,8 @@ class LazyMapping(SessionMixin):
         self._values: dict[str, t.Any] = {}
         self._watched: set[str] = set()
         self._defaults: dict[str, t.Any] = {}
+        #: Whether something was written after the database did not answer; it is kept nowhere.
+        self.unsaved = False
         self._everything = False
         self._was_modified = False
 
@@ -120,7 +122,7 @@ class LazyMapping(SessionMixin):
             self._watched.add(key)
 
     def __delitem__(self, key: str) -> None:
-        self._read()
+        self._read_to_remove(key)
         del self._values[key]
         self._watched.discard(key)
 
@@ -184,7 +186,7 @@ class LazyMapping(SessionMixin):
         type: t.Callable[[t.Any], t.Any] | None = None,  # noqa: A002
     ) -> t.Any:
         """Remove the key and return its value, converted as in :meth:`get`; KeyError without key and default."""
-        self._read()
+        self._read_to_remove(key)
         if key not in self._values:
             self.user_dismissed |= key in self.surroundings.user_keys
             if default is _REQUIRED:
@@ -192,7 +194,6 @@ class LazyMapping(SessionMixin):
             return default
 
         value = self._values[key]
-        self._check_writable()
         del self[key]
         try:
             return _converted(value, type)
@@ -251,7 +252,7 @@ class LazyMapping(SessionMixin):
         self.rejection, self.rejected_sid = why, self.sid
 
     def fail(self) -> None:
-        """The database did not answer: empty and read-only from here on."""
+        """The database did not answer: empty from here on, and nothing is saved any more."""
         self.origin = Origin.FAILED
         self.changes, self.ending, self._values, self._watched, self._defaults = Changes(), [], {}, set(), {}
         self.regenerating = self.confirmed = self.cleared = self._everything = self._was_modified = False
@@ -329,8 +330,18 @@ class LazyMapping(SessionMixin):
         )
 
     def _check_writable(self) -> None:
+        """After a failure a write goes nowhere, and is remembered: an answer that relies on it must not go out."""
         if self.origin is Origin.FAILED:
-            raise SessionStoreUnavailable
+            self.unsaved = True
+
+    def _read_to_remove(self, key: str) -> None:
+        """Read; where that fails, removing the user key was a log-out that nobody confirmed."""
+        try:
+            self._read()
+        finally:
+            if self.origin is Origin.FAILED:
+                self.unsaved = True
+                self.cleared |= key in self.surroundings.user_keys
 
 
 class _NotConverted(Exception):

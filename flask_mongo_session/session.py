@@ -34,13 +34,15 @@ class ServerSideSession(LazyMapping):
     :exc:`InvalidFieldValue`). What is changed in place is found by comparing. Attributes are never items. Works
     outside every Flask context.
 
-    Reading raises :exc:`SessionStoreUnavailable` where the database does not answer; from then on the session is
-    empty and writing raises the same.
+    Reading raises :exc:`SessionStoreUnavailable` where the database does not answer. From then on the session is empty,
+    and what is written goes nowhere: an error page may flash a message, any other answer becomes a 503.
     """
 
     def clear(self) -> None:
         """End the session. What is written afterwards belongs to a new one, under a new token."""
-        self._check_writable()
+        if self.origin is Origin.FAILED:
+            self._values, self.unsaved, self.cleared = {}, True, True
+            return
         if self.ticket and self.origin is not Origin.GONE:
             self.ending.append((session_id(self.ticket.token), "logout"))
 

@@ -14,10 +14,14 @@ import time
 import typing as t
 import weakref
 
+import bson
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo import IndexModel
+from pymongo.collection import Collection
 from pymongo.database import Database
 
-from . import maintenance, signals
+from . import codec, maintenance, signals
 from .commands import RecordCommands, is_id
 from .connection import Connection, Operation
 from .exceptions import ConfigurationTypeError, DamagedDocument
@@ -124,16 +128,24 @@ class MongoSessionStore(RecordCommands):
         """Live sessions one by one, as ``(session id, data)``, in constant memory; damaged ones are passed over."""
         fields = ["data", *(declared.db_field for declared in self.schema.declared.values())]
         with self.operation():
-            cursor = self.collection.find({"expires_at": {"$gt": self.connection.now()}}, dict.fromkeys(fields, True))
+            live = {"_id": {"$type": "string"}, "expires_at": {"$gt": self.connection.now()}}
+            cursor = self._raw_collection.find(live, dict.fromkeys(fields, True))
 
         records = self._records
         while True:
             with self.operation():
-                document = next(cursor, None)
-            if document is None:
+                raw = next(cursor, None)
+            if raw is None:
                 return
-            with contextlib.suppress(DamagedDocument):
+            with contextlib.suppress(DamagedDocument, bson.errors.BSONError):
+                document = bson.decode(raw.raw, codec.CODEC_OPTIONS)
                 yield document["_id"], self.schema.decode_all(records.encoded(document))
+
+    @property
+    def _raw_collection(self) -> Collection[RawBSONDocument]:
+        """The collection with documents undecoded: one that is malformed must not take its neighbours along."""
+        raw: CodecOptions[RawBSONDocument] = codec.CODEC_OPTIONS.with_options(document_class=RawBSONDocument)
+        return self.collection.with_options(codec_options=raw)
 
     def delete_expired(self, batch_size: int = maintenance.BATCH_SIZE) -> int:
         """Remove all expired records now, whoever's turn it is; returns how many."""
@@ -164,9 +176,8 @@ class MongoSessionStore(RecordCommands):
         if self._started_in == os.getpid() or self._stopped:
             return
 
-        if self._started_in is not None:
-            self.sweeper.reset_after_fork()
         self._started_in = os.getpid()
+        self.connection.reset_after_fork()
         if self._auto_index:
             maintenance.build_in_background(self.connection, self.collection_name, self._index_models())
         self.sweeper.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
@@ -13,8 +14,8 @@ log = logging.getLogger(__name__)
 
 #: A failing run is tried again after one interval, then two, four … of them, at most this many.
 _MAX_BACK_OFF = 8
-#: Runs are put off by up to this part of the interval, so that many workers do not knock at once.
-_JITTER = 0.05
+#: Runs come early by up to this part of the interval, so that many workers do not knock at once.
+JITTER = 0.05
 #: Seconds that :meth:`Sweeper.stop` waits for a run to notice.
 _JOIN_TIMEOUT = 5.0
 
@@ -41,6 +42,8 @@ class Sweeper:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._failures = 0
+        self._process = os.getpid()
+        _sweepers.add(self)
 
     def __repr__(self) -> str:
         """Whether it runs and what it last did."""
@@ -56,6 +59,9 @@ class Sweeper:
         """Start the thread unless it runs, or the interval is 0."""
         if self.interval <= 0:
             return
+
+        if self._process != os.getpid():
+            self.reset_after_fork()  # forked by a server written in C, which told nobody
 
         with self._lock:
             if self.running:
@@ -80,6 +86,11 @@ class Sweeper:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = None
+        self._process = os.getpid()
+
+    def pause(self, intervals: int = 1) -> float:
+        """Seconds until the next run."""
+        return self.interval * intervals * (1 - random.uniform(0, JITTER))  # noqa: S311 - not a secret
 
     def run(self, stopping: threading.Event) -> float | None:
         """One run; the seconds until the next one, or ``None`` when there is nothing left to call."""
@@ -97,7 +108,7 @@ class Sweeper:
         if count is not None:
             self.last_run, self.last_count, self.last_seconds = began, count, time.monotonic() - clock
 
-        return self._pause(1)
+        return self.pause()
 
     def _failed(self, error: Exception) -> float:
         level = logging.DEBUG if self._failures else logging.WARNING
@@ -105,19 +116,28 @@ class Sweeper:
         self.last_error = error
         self._failures += 1
 
-        return self._pause(min(2 ** (self._failures - 1), _MAX_BACK_OFF))
+        return self.pause(min(2 ** (self._failures - 1), _MAX_BACK_OFF))
 
-    def _pause(self, intervals: int) -> float:
-        return self.interval * intervals * (1 + random.uniform(0, _JITTER))  # noqa: S311 - not a secret
+
+_sweepers: weakref.WeakSet[Sweeper] = weakref.WeakSet()
 
 
 def _loop(reference: weakref.ref[Sweeper], stopping: threading.Event) -> None:
     """The thread: holds nothing while it waits, so that a forgotten sweeper can be collected."""
     sweeper = reference()
-    pause = sweeper.interval if sweeper else None
+    pause = sweeper.pause() if sweeper else None
     del sweeper
 
     while pause is not None and not stopping.wait(pause):
         sweeper = reference()
         pause = sweeper.run(stopping) if sweeper else None
         del sweeper
+
+
+def _after_fork() -> None:
+    for sweeper in list(_sweepers):
+        sweeper.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
