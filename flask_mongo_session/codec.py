@@ -111,6 +111,19 @@ def key_name(field: str) -> str:
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), field)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether BSON can hold the text: without lone surrogates."""
+    if text.isascii():
+        return True
+
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+
+    return True
+
+
 class _Unstorable(Exception):
     """What it cannot be, in words; the key is known further up."""
 
@@ -121,7 +134,7 @@ def _encode(value: t.Any, depth: int) -> t.Any:
     if kind in _EXACT:
         return value
     if kind is str:
-        return value if _is_unicode(value) else _tagged("str", value.encode("utf-8", "surrogatepass"))
+        return value if is_unicode(value) else _tagged("str", value.encode("utf-8", "surrogatepass"))
     if kind is int:
         return value if value in _INT64 else _tagged("int", hex(value))
     if depth >= MAX_DEPTH:
@@ -132,18 +145,6 @@ def _encode(value: t.Any, depth: int) -> t.Any:
         raise _Unstorable(f"a value of type {kind.__module__}.{kind.__qualname__}: convert it to a plain type first")
 
     return encoder(value, depth + 1)
-
-
-def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
-
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-
-    return True
 
 
 def _tagged(kind: str, payload: t.Any) -> dict[str, t.Any]:
@@ -162,7 +163,7 @@ def _encode_dict(value: dict[t.Any, t.Any], depth: int) -> dict[str, t.Any]:
 
 
 def _is_plain_key(key: str) -> bool:
-    return key not in ("", _TAG) and key[0] != "$" and "." not in key and "\x00" not in key and _is_unicode(key)
+    return key not in ("", _TAG) and key[0] != "$" and "." not in key and "\x00" not in key and is_unicode(key)
 
 
 def _encode_set(value: t.Iterable[t.Any], depth: int) -> list[t.Any]:

@@ -1,0 +1,367 @@
+"""The store by itself: SCS's contract, and that what has expired does not exist, swept or not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+from bson import ObjectId
+from mongoengine import IntField, ListField
+
+from flask_mongo_session import (
+    ConfigurationTypeError,
+    InvalidFieldValue,
+    MongoSessionStore,
+    Session,
+    SessionDocument,
+    SessionTooLarge,
+    UnstorableValue,
+    new_token,
+    session_id,
+)
+from flask_mongo_session.changes import Changes
+from flask_mongo_session.records import Frame, Missing
+from flask_mongo_session.session import ServerSideSession
+from flask_mongo_session.tokens import Ticket
+
+HOUR = dt.timedelta(hours=1)
+
+
+class CountedSession(SessionDocument):
+    n = IntField()
+    tags = ListField()
+    meta = {"collection": "sessions"}  # noqa: RUF012 - MongoEngine's convention
+
+
+@pytest.fixture
+def make_store(database):
+    """Makes bare stores on :func:`database`; their threads end with the test."""
+    made = []
+
+    def make(model=Session, **options):
+        options = {"database": database, "cleanup_interval": 0, "auto_index": False, **options}
+        store = MongoSessionStore(model, **options)
+        made.append(weakref.ref(store))
+        return store
+
+    yield make
+    for reference in made:
+        if store := reference():
+            store.stop_cleanup()
+
+
+@pytest.fixture
+def bare(make_store):
+    """A store without Flask, quiet in the background."""
+    return make_store()
+
+
+def committed(store, data=None, lives=HOUR):
+    sid = session_id(new_token())
+    store.commit(sid, {"a": 1} if data is None else data, store.now() + lives)
+    return sid
+
+
+def wait_for(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_find(bare):
+    """A committed session is found with its data and its expiry, in aware UTC milliseconds."""
+    expires_at = bare.now() + HOUR
+    sid = committed(bare, {"a": (1, {2}), "b.c": None})
+    found = bare.find(sid)
+
+    assert found.data == {"a": (1, {2}), "b.c": None}
+    assert dt.timedelta() <= found.expires_at - expires_at < dt.timedelta(seconds=5)
+    assert found.expires_at.utcoffset() == dt.timedelta(0)
+    assert found.sid == sid
+
+
+def test_commit_replaces_whole(bare, sessions):
+    """Committing again replaces data and expiry; there is one document."""
+    sid = committed(bare, {"a": 1, "b": 2})
+    later = bare.now().replace(microsecond=0) + 2 * HOUR
+    bare.commit(sid, {"b": 3}, later)
+
+    found = bare.find(sid)
+    assert (found.data, found.expires_at) == ({"b": 3}, later)
+    assert sessions.count_documents({}) == 1
+
+
+def test_commit_of_nothing(bare):
+    """A session without keys may be stored: this is the store, not the request."""
+    assert bare.find(committed(bare, {})).data == {}
+
+
+def test_commit_of_the_past(bare):
+    """A session that is committed expired is not there."""
+    sid = committed(bare, lives=-HOUR)
+
+    assert bare.find(sid) is None
+    assert bare.all() == {}
+
+
+def test_delete(bare):
+    """Deleted is gone; deleting again, or what never was, is fine."""
+    sid, other = committed(bare), committed(bare)
+    for _ in range(2):
+        bare.delete(sid)
+        bare.delete(session_id("unknown"))
+
+    assert bare.find(sid) is None
+    assert set(bare.all()) == {other}
+
+
+def test_all_and_iterate(bare):
+    """Every live session's data by id; nothing for nothing; iterating gives the same one by one."""
+    assert bare.all() == {}
+    assert list(bare.iterate()) == []
+
+    wanted = {committed(bare, {"n": n, "t": (n,)}): {"n": n, "t": (n,)} for n in range(5)}
+    committed(bare, lives=-HOUR)
+    assert bare.all() == wanted
+    assert dict(bare.iterate()) == wanted
+    assert next(iter(bare.iterate()))[0] in wanted
+
+
+def test_damaged_ones_are_not_found(bare, sessions, caplog):
+    """What we did not write is passed over, with a warning where it was asked for."""
+    good = committed(bare)
+    alive = bare.now() + HOUR
+    damaged = [
+        {"_id": "a", "expires_at": alive, "data": 5},
+        {"_id": "b", "expires_at": alive, "data": {"x": {"~t": "pickle", "v": b"x"}}},
+        {"_id": "c", "expires_at": "tomorrow", "data": {}},
+        {"_id": "d", "data": {}},
+        {"_id": "e", "expires_at": alive, "data": {}, "deadline": "never"},
+    ]
+    sessions.insert_many([*damaged, {"_id": ObjectId(), "expires_at": alive, "data": {}}])
+
+    assert [bare.find(document["_id"]) for document in damaged] == [None] * 5
+    assert "damaged" in caplog.text
+    assert good in bare.all()
+    assert not {"a", "b", "c", "d"} & set(bare.all())
+    assert all(isinstance(sid, str) for sid in bare.all())
+
+
+MALFORMED = ["", None, 1, b"x", {"$ne": None}, {"$gt": ""}, ["a"], ObjectId(), True, "\ud800", "a\0b", "x" * 20_000]
+
+
+@pytest.mark.parametrize("sid", MALFORMED, ids=lambda sid: ascii(sid)[:12])
+def test_malformed_ids_are_not_found(bare, sid):
+    """What is no session id is not found, by any door, never an error and never an operator."""
+    kept = committed(bare)
+
+    assert bare.find(sid) is None
+    assert bare.load(sid) is Missing.UNKNOWN
+    bare.delete(sid)
+    assert bare.end(sid) is False
+    assert set(bare.all()) == {kept}
+
+
+@pytest.mark.parametrize("sid", ["", None, {"$ne": None}, b"x", "\ud800"], ids=ascii)
+def test_malformed_ids_are_not_committed(bare, sid):
+    """Storing under what is no session id is the caller's mistake."""
+    with pytest.raises(TypeError, match="session id"):
+        bare.commit(sid, {}, bare.now() + HOUR)
+
+
+def test_what_cannot_be_committed(make_store):
+    """A naive date, an unstorable or invalid value, too much: refused by name, and nothing changes."""
+    store = make_store(CountedSession, max_size=1000)
+    sid = committed(store, {"n": 1})
+    alive = store.now() + HOUR
+    for data, expires_at, error in [
+        ({"n": 2}, dt.datetime(2030, 1, 1), ValueError),  # noqa: DTZ001
+        ({"x": object()}, alive, UnstorableValue),
+        ({"n": "many"}, alive, InvalidFieldValue),
+        ({1: 1}, alive, UnstorableValue),
+        ({"x": "y" * 2000}, alive, SessionTooLarge),
+    ]:
+        with pytest.raises(error):
+            store.commit(sid, data, expires_at)
+
+    assert store.find(sid).data == {"n": 1}
+
+
+def test_expired_is_never_honoured(bare, move_clock, sessions):
+    """Expired but not yet swept: no door finds it, changes it, or makes it live again."""
+    token = new_token()
+    sid = session_id(token)
+    bare.commit(sid, {"a": 1}, bare.now() + HOUR)
+    before = sessions.find_one()
+    move_clock(HOUR.total_seconds())
+
+    now = bare.now()
+    frame = Frame(now=now, expires_at=now + HOUR)
+    changes = Changes()
+    changes.assign("a", 2)
+    merging = ServerSideSession(bare.schema, bare.load)
+    merging["mine"] = 1
+    merging.merge(token)
+    rotating = ServerSideSession(bare.schema, bare.load, Ticket(token, 0))
+    rotating.regenerate()
+
+    assert bare.find(sid) is None
+    assert bare.load(sid) is Missing.EXPIRED
+    assert bare.all() == dict(bare.iterate()) == {}
+    assert bare.change(sid, changes, None, frame) is False
+    assert bare.touch(sid, None, lambda now, _: now + HOUR, {}) is None
+    assert bare.retire(sid, "successor", None, now) is Missing.UNKNOWN
+    assert bare.peek(sid)[0] is False
+    assert dict(merging) == {"mine": 1}
+    assert rotating.regenerating is False
+    assert sessions.find_one() == before
+
+
+def test_expiry_is_exact(bare, move_clock):
+    """A two-second session lives for two seconds, whatever the host's clock says."""
+    sid = committed(bare, lives=dt.timedelta(seconds=2))
+    assert bare.find(sid)
+    move_clock(1.5)
+    assert bare.find(sid)
+    move_clock(0.5)
+    assert bare.find(sid) is None
+
+
+def test_a_mark_is_kept_for_requests_in_flight(bare, move_clock):
+    """What a rotation leaves behind says so for ten seconds, then it is unknown; it is never found or listed."""
+    sid = committed(bare)
+    assert bare.retire(sid, "successor", None, bare.now()).data == {"a": 1}
+
+    assert bare.load(sid) is Missing.SUPERSEDED
+    assert bare.find(sid) is None
+    assert bare.all() == {}
+    assert bare.count_expired() == bare.delete_expired() == 0
+    move_clock(10.5)
+    assert bare.load(sid) is Missing.UNKNOWN
+    assert bare.count_expired() == bare.delete_expired() == 1
+
+
+def test_delete_expired(bare, move_clock, sessions):
+    """Removes what has expired and nothing else, says how many, and finds nothing the second time."""
+    short = [committed(bare, lives=HOUR / 2) for _ in range(3)]
+    live = [committed(bare) for _ in range(2)]
+    assert bare.count_expired() == 0
+    move_clock(HOUR.total_seconds() / 2 + 1)
+
+    assert bare.count_expired() == len(short)
+    assert bare.delete_expired() == len(short)
+    assert bare.delete_expired() == bare.count_expired() == 0
+    assert {document["_id"] for document in sessions.find()} == set(live)
+
+
+@pytest.mark.parametrize("interval", [0, 0.0, dt.timedelta(0)])
+def test_no_interval_no_thread(make_store, interval):
+    """With an interval of 0 nothing is swept, and stopping is fine, twice."""
+    store = make_store(cleanup_interval=interval)
+    committed(store, lives=-HOUR)
+
+    assert not store.sweeper.running
+    store.stop_cleanup()
+    store.stop_cleanup()
+    assert store.count_expired() == 1
+
+
+@pytest.mark.parametrize("interval", [30, 30.0, dt.timedelta(seconds=30)])
+def test_interval_in_seconds_or_as_timedelta(make_store, interval):
+    """A bare store sweeps from its construction on; stopping ends the thread at once, and may be repeated."""
+    store = make_store(cleanup_interval=interval)
+    assert store.sweeper.interval == 30
+    assert store.sweeper.running
+
+    began = time.monotonic()
+    store.stop_cleanup()
+    store.stop_cleanup()
+    assert time.monotonic() - began < 2
+    assert not store.sweeper.running
+    assert store.find(committed(store)) is not None
+    assert not store.sweeper.running
+
+
+def test_forgotten_store_ends_its_thread(make_store):
+    """A store that nobody holds is collected at once, and its thread ends by itself."""
+    store = make_store(cleanup_interval=30)
+    reference, thread = weakref.ref(store), store.sweeper._thread
+    gc.disable()
+    try:
+        del store
+        assert reference() is None
+    finally:
+        gc.enable()
+
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_sweeps_while_idle(make_store, sessions):
+    """With nobody calling, what expires is gone within about an interval, and nothing live with it."""
+    store = make_store(cleanup_interval=0.3)
+    live = committed(store)
+    for _ in range(5):
+        committed(store, lives=dt.timedelta(milliseconds=200))
+    began = time.monotonic()
+
+    wait_for(lambda: sessions.count_documents({}) == 1, 5)
+    assert time.monotonic() - began < 2
+    assert sessions.find_one()["_id"] == live
+    wait_for(store.sweeps)
+    assert {"at", "count", "seconds"} <= set(store.sweeps()[0])
+
+
+def test_indexes_are_made_in_the_background(make_store, sessions):
+    """A bare store makes its model's indexes without being waited for."""
+    make_store(auto_index=True)
+
+    wait_for(lambda: {"expires_at_1", "user_id_1"} <= set(sessions.index_information()))
+    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "mongo-session-indexes"])
+    assert sessions.index_information()["user_id_1"]["sparse"] is True
+
+
+@pytest.mark.parametrize("model", [None, dict, SessionDocument, "Session", Session(id="x")], ids=repr)
+def test_no_session_model(database, model):
+    """What is no model of sessions is refused, with the fix."""
+    with pytest.raises(ConfigurationTypeError, match="SessionDocument"):
+        MongoSessionStore(model, database=database, cleanup_interval=0)
+
+
+def test_declared_fields(make_store, sessions):
+    """A store of a model with fields keeps them on top and gives them back with the rest."""
+    store = make_store(CountedSession)
+    sid = committed(store, {"n": 1, "tags": ["a"], "free": 2})
+
+    assert store.find(sid).data == store.all()[sid] == {"n": 1, "tags": ["a"], "free": 2}
+    assert sessions.find_one()["n"] == 1
+
+
+def test_commands(bare, commands):
+    """Find is one find, commit one update, delete one delete."""
+    sid = committed(bare)
+    commands.clear()
+    bare.find(sid)
+    bare.commit(sid, {}, dt.datetime(2030, 1, 1, tzinfo=dt.timezone.utc))
+    bare.delete(sid)
+
+    assert commands.names == ["find", "update", "delete"]
+
+
+def test_writes_wait_for_a_majority(bare, commands):
+    """Whatever the client's defaults are, what is acknowledged is kept."""
+    committed(bare)
+    concern = commands.sent[-1]["writeConcern"]
+
+    assert concern["w"] == "majority"
+    assert commands.sent[-1]["maxTimeMS"] > 0
+
+
+def test_repr(bare):
+    """Where it stores, nothing else."""
+    assert repr(bare) == "<MongoSessionStore of Session in 'sessions'>"
