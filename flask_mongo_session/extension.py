@@ -101,8 +101,9 @@ class MongoSession:
 
     @property
     def _app(self) -> Flask:
-        if has_app_context() and current_app._get_current_object() in self._apps:  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy cannot be held weakly
-            return t.cast("Flask", current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
+        current = current_app._get_current_object() if has_app_context() else None  # type: ignore[attr-defined]  # noqa: SLF001 - the application itself, not its proxy
+        if current is not None and current in self._apps:
+            return t.cast("Flask", current)
 
         apps = list(self._apps)
         if len(apps) == 1:
