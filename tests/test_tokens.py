@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import re
 
 import pytest
@@ -16,6 +17,9 @@ from flask_mongo_session.tokens import MAX_COOKIE_LENGTH, Ticket, TicketSigner
 
 TICKET = Ticket("a" * 43, 1_700_000_000_000, permanent=True, deadline=1_800_000_000_000)
 SIGNER = TicketSigner("secret")
+ITSDANGEROUS = Signer(
+    hmac.digest(b"secret", b"flask-mongo-session", "sha256"), key_derivation="none", digest_method=hashlib.sha256
+)
 
 
 def test_tokens_are_secrets():
@@ -70,9 +74,15 @@ def test_garbage_is_nobody(value):
 @pytest.mark.parametrize("text", ["", "a", "a.s", "a.x1", ".s1", "a.s1.b", "a.sz", "a.s1-z", "a.p-1"])
 def test_signed_but_malformed(text):
     """Even under a good signature nothing but a ticket is one."""
-    value = SIGNER._signer.sign(text).decode()
+    value = ITSDANGEROUS.sign(text).decode()
 
     assert SIGNER.read(value) is None
+
+
+def test_format_is_that_of_itsdangerous():
+    """A cookie can be made and checked with itsdangerous, given the key that is derived from the secret one."""
+    assert ITSDANGEROUS.unsign(SIGNER.sign(TICKET)).decode() == TICKET.pack()
+    assert SIGNER.read(ITSDANGEROUS.sign(TICKET.pack()).decode()) == TICKET
 
 
 def test_keys_are_rotated():
