@@ -149,14 +149,18 @@ class MongoSessionStore(RecordCommands):
 
     def delete_expired(self, batch_size: int = maintenance.BATCH_SIZE) -> int:
         """Remove all expired records now, whoever's turn it is; returns how many."""
-        began = time.monotonic()
-        count = sum(self.remove_batches(batch_size))
-        self.announce(signals.sessions_swept, count=count, seconds=time.monotonic() - began)
-
-        return count
+        return sum(self.remove_batches(batch_size))
 
     def remove_batches(self, batch_size: int = maintenance.BATCH_SIZE) -> t.Iterator[int]:
-        """Remove expired records batch by batch; yields the count of each."""
+        """The same batch by batch; yields the count of each."""
+        began, count = time.monotonic(), 0
+        for removed in self._batches(batch_size):
+            count += removed
+            yield removed
+
+        self.announce(signals.sessions_swept, count=count, seconds=time.monotonic() - began)
+
+    def _batches(self, batch_size: int = maintenance.BATCH_SIZE) -> t.Iterator[int]:
         return maintenance.Remover(self.connection, self.collection_name, batch_size).batches()
 
     def count_expired(self) -> int:
@@ -212,7 +216,7 @@ class MongoSessionStore(RecordCommands):
 
         began = renewed = time.monotonic()
         count = 0
-        for removed in self.remove_batches():
+        for removed in self._batches():
             count += removed
             if stopping.is_set():
                 break
