@@ -57,6 +57,7 @@ class MongoSessionInterface(SessionInterface):
         self.config = config
         self._signer: TicketSigner | None = None
         self._signer_keys: tuple[t.Any, ...] = ()
+        self._attributes_sent: dict[str, t.Any] | None = None
         self._surroundings = Surroundings(config.user_key, config.permanent, self._clock)
 
     # -- open ---------------------------------------------------------------------------------------------------------
@@ -130,6 +131,24 @@ class MongoSessionInterface(SessionInterface):
         elif outcome is Outcome.RENEWED or self.should_set_cookie(app, session):
             self._set_cookie(app, session, response)
 
+    def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
+        """Flask's rule, but what the browser has already is not sent again: it might replace what a log-in brought.
+
+        Unless the cookie is permanent and ``SESSION_REFRESH_EACH_REQUEST`` wants its expiry to move.
+        """
+        if session.permanent and app.config["SESSION_REFRESH_EACH_REQUEST"]:
+            return True
+
+        return super().should_set_cookie(app, session) and not self._is_there(app, session)
+
+    def _is_there(self, app: Flask, session: SessionMixin) -> bool:
+        """Whether the browser has the very cookie, with the attributes that this process gives."""
+        ticket = session.ticket if isinstance(session, ServerSideSession) else None
+        if ticket is None or ticket != t.cast("ServerSideSession", session).received:
+            return False
+
+        return self._attributes_sent == self._cookie_attributes(app)
+
     def get_expiration_time(self, app: Flask, session: SessionMixin) -> dt.datetime | None:
         """Flask's, but never beyond the session's deadline."""
         expires = super().get_expiration_time(app, session)
@@ -180,9 +199,8 @@ class MongoSessionInterface(SessionInterface):
 
         expires = self.get_expiration_time(app, session)
         max_age = None if expires is None else round((expires - dt.datetime.now(dt.timezone.utc)).total_seconds())
-        response.set_cookie(
-            self.get_cookie_name(app), signer.sign(ticket), max_age, expires, **self._cookie_attributes(app)
-        )
+        self._attributes_sent = attributes = self._cookie_attributes(app)
+        response.set_cookie(self.get_cookie_name(app), signer.sign(ticket), max_age, expires, **attributes)
         response.vary.add("Cookie")
 
     def _delete_cookie(self, app: Flask, response: Response) -> None:

@@ -21,11 +21,11 @@ def client(mongo_server, commands, interleaver):
 
 
 @pytest.fixture
-def make_web(make_app):
+def make_web(make_app, interleaver):
     """Makes applications with a view for everything that a request may do to its session."""
 
     def make(**config):
-        return add_views(make_app(**config))
+        return add_views(make_app(**config), interleaver)
 
     return make
 

@@ -10,7 +10,7 @@ import itertools
 import threading
 from dataclasses import dataclass, field
 
-from flask import Flask, current_app, session
+from flask import Flask, current_app, request, session
 from pymongo import monitoring
 from werkzeug.http import parse_cookie, parse_date
 
@@ -158,12 +158,15 @@ def live(app):
     return list(store.collection.find({"expires_at": {"$gt": store.now()}, "ended": None}))
 
 
-def add_views(app):
-    """Views to overlap: one for everything that a request may do to its session."""
+def add_views(app, interleaver):
+    """Views to overlap: one for everything that a request may do to its session, and then wait if ``?slow``."""
+    app.extensions["interleaver"] = interleaver
     for number, (rule, act) in enumerate(ACTS.items()):
 
         def view(act=act, **arguments):
             answer = act(**arguments)
+            if "slow" in request.args:
+                app.extensions["interleaver"].stop("view")
             return answer if isinstance(answer, dict) else str(answer)
 
         app.add_url_rule(rule, f"view_{number}", view)
