@@ -120,7 +120,7 @@ class MongoSession:
 
     # -- whose sessions there are -------------------------------------------------------------------------------------
 
-    def of_user(self, user_id: t.Any) -> list[SessionInfo]:
+    def of_user(self, user_id: t.Any, limit: int | None = None) -> list[SessionInfo]:
         """The user's live sessions without their data, newest activity first; one indexed query."""
         return [] if user_id is None else self._owners.listed(user_id)
 

@@ -1,0 +1,1 @@
+"""Optional parts, imported by name; they use the public API only."""

@@ -1,0 +1,42 @@
+"""Forms that no other site can post: through Flask-WTF where the application uses it, else with a token of our own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import typing as t
+
+from flask import current_app, request, session
+
+_FIELD = "csrf_token"
+
+
+def token_field() -> tuple[str, str]:
+    """Name and value of the hidden field that every form has to carry."""
+    config = current_app.config
+    if "csrf" in current_app.extensions:
+        from flask_wtf.csrf import generate_csrf  # noqa: PLC0415 - the application has it
+
+        return config.get("WTF_CSRF_FIELD_NAME", _FIELD), generate_csrf()
+
+    return _FIELD, _own_token()
+
+
+def is_genuine() -> bool:
+    """Whether the posted form came from a page of ours; Flask-WTF answers by itself when it did not."""
+    protection = current_app.extensions.get("csrf")
+    if protection is None:
+        return hmac.compare_digest(request.form.get(_FIELD, "").encode(), _own_token().encode())
+    if current_app.config.get("WTF_CSRF_ENABLED", True):
+        protection.protect()
+
+    return True
+
+
+def _own_token() -> str:
+    """Bound to this session: nobody without the secret key can compute it, and it leads back to nothing."""
+    key = t.cast("str | bytes", current_app.secret_key)
+    secret = key.encode() if isinstance(key, str) else key
+    message = f"flask-mongo-session form {session.token}"  # type: ignore[attr-defined]  # ours, behind Flask's proxy
+
+    return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()
