@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import math
+import re
 import typing as t
 from dataclasses import dataclass, fields
 from urllib.parse import urlsplit
@@ -21,7 +21,12 @@ from .exceptions import ConfigurationError, ConfigurationTypeError
 
 DEFAULT_DATABASE = "flask_session"
 
+#: Seconds; beyond it dates would run over.
+_LONGEST = 365_000 * 24 * 60 * 60
 _PREFIX = "SESSION_MONGO"
+_QUOTED = re.compile("""["'].*["']""", re.DOTALL)
+_NOT_IN_A_DATABASE = re.compile(r'[/\\. "$\0]')
+_NOT_IN_A_COLLECTION = re.compile(r"[$\0]|^\.|\.\.|\.$")
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,18 +107,13 @@ def _optional(parse: t.Callable[[str, t.Any], t.Any]) -> t.Callable[[str, t.Any]
 
 
 def _duration(key: str, value: t.Any) -> dt.timedelta:
-    if isinstance(value, dt.timedelta):
-        duration = value
-    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         _wrong_type(key, value, "a number of seconds or a timedelta")
-    elif not math.isfinite(value):
-        raise ConfigurationError(f"{key} must be a finite number of seconds.")
-    else:
-        duration = dt.timedelta(seconds=value)
-    if duration < dt.timedelta(0):
-        raise ConfigurationError(f"{key} must not be negative.")
+    if not 0 <= seconds <= _LONGEST:
+        raise ConfigurationError(f"{key} must be between 0 and {_LONGEST:,} seconds (a thousand years).")
 
-    return duration
+    return dt.timedelta(seconds=seconds)
 
 
 def _positive_duration(key: str, value: t.Any) -> dt.timedelta:
@@ -149,9 +149,28 @@ def _uri(key: str, value: t.Any) -> str:
         try:
             parse_uri(uri)
         except (PyMongoError, ValueError) as error:
-            raise ConfigurationError(f"{key} is no valid MongoDB URI: {error}") from None
+            reason = _QUOTED.sub("…", str(error))  # it may be a part of the password
+            raise ConfigurationError(f"{key} is no valid MongoDB URI: {reason}") from None
 
     return uri
+
+
+def _database(key: str, value: t.Any) -> str:
+    name = _text(key, value)
+    if _NOT_IN_A_DATABASE.search(name):
+        raise ConfigurationError(f'{key} is no name for a database: it may not hold a blank or any of /\\."$')
+
+    return name
+
+
+def _collection(key: str, value: t.Any) -> str:
+    name = _text(key, value)
+    if _NOT_IN_A_COLLECTION.search(name):
+        raise ConfigurationError(
+            f"{key} is no name for a collection: it may not hold a $, nor begin or end with a dot."
+        )
+
+    return name
 
 
 def _client(key: str, value: t.Any) -> t.Any:
@@ -164,7 +183,7 @@ def _client(key: str, value: t.Any) -> t.Any:
 def _write_concern(key: str, value: t.Any) -> str | int:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         _wrong_type(key, value, '"majority", the name of a custom concern, or a number of nodes')
-    if value in (0, ""):
+    if value == "" or (isinstance(value, int) and value < 1):
         raise ConfigurationError(f"{key} must be at least 1: with 0 nobody would confirm that a session was stored.")
 
     return value
@@ -209,8 +228,8 @@ _PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "mongodb_uri": _optional(_uri),
     "mongodb": _optional(_client),
     "mongodb_alias": _text,
-    "mongodb_db": _optional(_text),
-    "mongodb_collect": _optional(_text),
+    "mongodb_db": _optional(_database),
+    "mongodb_collect": _optional(_collection),
     "mongodb_timeout": _positive_seconds,
     "mongodb_write_concern": _write_concern,
     "auto_index": _flag,
