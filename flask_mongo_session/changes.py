@@ -52,9 +52,10 @@ class Changes:
 
     def __bool__(self) -> bool:
         """Whether there is anything to store."""
-        return bool(self.assigned or self.removed or self.incremented or self.appended) or any(
-            value is not UNSET for value in (self.permanent, self.deadline, self.user_id, self.authenticated_at)
-        )
+        if self.assigned or self.removed or self.incremented or self.appended:
+            return True
+
+        return not (self.permanent is self.deadline is self.user_id is self.authenticated_at is UNSET)
 
     def __contains__(self, key: str) -> bool:
         """Whether *key* has a pending operation."""

@@ -57,6 +57,7 @@ class MongoSessionInterface(SessionInterface):
         self.config = config
         self._signer: TicketSigner | None = None
         self._signer_keys: tuple[t.Any, ...] = ()
+        self._last_policy: Policy | None = None
         self._attributes_sent: dict[str, t.Any] | None = None
         self._surroundings = Surroundings(config.user_key, config.permanent, self._clock)
 
@@ -162,15 +163,21 @@ class MongoSessionInterface(SessionInterface):
         return dt.timedelta(milliseconds=max(deadline - self.store.connection.clock.estimate(), 0))
 
     def _policy(self, app: Flask) -> Policy:
-        config = self.config
-        return Policy(
-            config.idle_timeout or app.permanent_session_lifetime,
-            config.absolute_lifetime,
-            config.touch_interval,
-            app.config["SESSION_REFRESH_EACH_REQUEST"],
-            config.rotate_on_login,
-            config.max_per_user,
-        )
+        """As configured at this moment; made anew only when that changed."""
+        config, policy = self.config, self._last_policy
+        idle = config.idle_timeout or app.permanent_session_lifetime
+        refresh = app.config["SESSION_REFRESH_EACH_REQUEST"]
+        if policy is None or policy.idle != idle or policy.refresh != refresh:
+            self._last_policy = policy = Policy(
+                idle,
+                config.absolute_lifetime,
+                config.touch_interval,
+                refresh,
+                config.rotate_on_login,
+                config.max_per_user,
+            )
+
+        return policy
 
     def _announce_rejection(self, session: ServerSideSession) -> None:
         reason = session.rejection

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import typing as t
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .changes import UNSET
@@ -43,7 +43,8 @@ class Outcome(enum.Enum):
     ENDED = "ended"
 
 
-class Policy(t.NamedTuple):
+@dataclass(frozen=True)
+class Policy:
     """How long sessions live, and when they move; durations as timedelta."""
 
     idle: dt.timedelta
@@ -62,8 +63,12 @@ class Policy(t.NamedTuple):
 
     def is_due(self, touched: int, now: int) -> bool:
         """Whether the last touch is so long ago that the next one is due; a time in the future says nothing."""
-        interval = min(self.touch_interval, self.idle / 10) // dt.timedelta(milliseconds=1)
-        return not 0 <= now - touched < max(interval, 1)
+        return not 0 <= now - touched < self._due_after
+
+    @cached_property
+    def _due_after(self) -> int:
+        """Milliseconds."""
+        return max(min(self.touch_interval, self.idle / 10) // dt.timedelta(milliseconds=1), 1)
 
 
 class Saver:
@@ -118,14 +123,14 @@ class Saver:
             return self._save_superseded()
         if session.ticket is None or session.origin is Origin.GONE:
             return self._create()
+        if not (session.changes or session.regenerating or session.forced):
+            return self._touch()
         if session.emptied and self._end_emptied():
             return self._finish(Outcome.ENDED, None, None)
         if session.regenerating or (session.user_changed and self._policy.rotate_on_login):
             return self._rotate()
-        if session.changes or session.forced:
-            return self._change()
 
-        return self._touch()
+        return self._change()
 
     def _save_superseded(self) -> Outcome:
         """Only a log-in stands, as a session of its own: of two log-ins in parallel the later one. And a log-out."""
