@@ -59,7 +59,9 @@ class MongoSessionInterface(SessionInterface):
         self._signer_keys: tuple[t.Any, ...] = ()
         self._last_policy: Policy | None = None
         self._attributes_sent: dict[str, t.Any] | None = None
-        self._surroundings = Surroundings(config.user_key, config.permanent, self._clock)
+        connection = store.connection
+        clock = lambda: connection.clock.estimate()  # noqa: E731, PLW0108 - another one after a fork; no way back here
+        self._surroundings = Surroundings(config.user_key, config.permanent, clock)
 
     # -- open ---------------------------------------------------------------------------------------------------------
 
@@ -88,10 +90,6 @@ class MongoSessionInterface(SessionInterface):
         if self._signer is None or keys != self._signer_keys:
             self._signer, self._signer_keys = TicketSigner(secret_key, keys[1:]), keys
         return self._signer
-
-    def _clock(self) -> int:
-        """Asked for each time: after a fork the connection has another one."""
-        return self.store.connection.clock.estimate()
 
     def _read_ticket(self, signer: TicketSigner, value: str) -> Ticket | None:
         ticket = signer.read(value)

@@ -129,7 +129,7 @@ class Lease:
         with self._connection.operation():
             now = self._connection.now()
             renewed = self._collection.update_one(
-                {"_id": _LEASE_ID, "fence": self._fence}, {"$set": {"due": now + self._interval}}
+                {"_id": _LEASE_ID, "fence": self._fence}, {"$set": {"due": now + self._interval * _LEASE_PART}}
             )
 
         return bool(renewed.matched_count)
@@ -195,18 +195,23 @@ def ensure_indexes(connection: Connection, collection: str, models: list[IndexMo
         except OperationFailure as error:
             if error.code not in _INDEX_CONFLICTS:
                 raise
-            expiry, others = _apart(models)
-            _switch_ttl(target, ttl="expireAfterSeconds" in expiry.document)
-            if others:
-                target.create_indexes(others)
+            _create_one_by_one(target, models)
 
 
-def _apart(models: list[IndexModel]) -> tuple[IndexModel, list[IndexModel]]:
-    """The index on the expiry, and the others."""
-    by_keys = {tuple(model.document["key"]): model for model in models}
-    expiry = by_keys.pop(("expires_at",))
+def _create_one_by_one(collection: t.Any, models: list[IndexModel]) -> None:
+    """A conflict over one index must not keep the others from being made; raises it when they are."""
+    conflict = None
+    for model in models:
+        try:
+            collection.create_indexes([model])
+        except OperationFailure as error:
+            if tuple(model.document["key"]) == ("expires_at",):
+                _switch_ttl(collection, ttl="expireAfterSeconds" in model.document)
+            else:
+                conflict = error
 
-    return expiry, list(by_keys.values())
+    if conflict:
+        raise conflict
 
 
 def _switch_ttl(collection: t.Any, *, ttl: bool) -> None:
