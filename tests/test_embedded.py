@@ -159,12 +159,13 @@ def wait_for(condition):
 
 
 def status(pid):
-    """Process state and parent, or None when it is gone."""
+    """State and parent, or None when it is gone with all of its threads: the last one lets go of files and locks."""
+    threads = Path(f"/proc/{pid}/task")
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else (fields[0], int(fields[1]))
+        fields = [(thread / "stat").read_text().rpartition(")")[2].split() for thread in threads.iterdir()]
+    except (FileNotFoundError, ProcessLookupError):  # one ended while we looked, or all have
+        return status(pid) if threads.exists() else None
+    return next(((state, int(parent)) for state, parent, *_ in fields if state not in "ZX"), None)
 
 
 def supervisor_of(pid):
