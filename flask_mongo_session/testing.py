@@ -281,7 +281,8 @@ def _started(config: pytest.Config, make: t.Callable[[], _Server]) -> t.Iterator
 
 
 def _check_mongod(config: pytest.Config) -> None:
-    from .embedded import EmbeddedServerError, find_mongod
+    from .exceptions import EmbeddedServerError
+    from .mongod import find_mongod
 
     try:
         find_mongod()

@@ -19,8 +19,10 @@ import pymongo
 import pytest
 
 import flask_mongo_session
-from flask_mongo_session import embedded
-from flask_mongo_session.embedded import EmbeddedServer, EmbeddedServerError, embedded_server, find_mongod, is_embedded
+from flask_mongo_session import embedded, mongod
+from flask_mongo_session.embedded import EmbeddedServer, embedded_server, is_embedded
+from flask_mongo_session.exceptions import EmbeddedServerError
+from flask_mongo_session.mongod import find_mongod
 
 try:
     find_mongod()
@@ -255,7 +257,7 @@ def test_no_binary_at_all_says_what_to_install(tmp_path, monkeypatch):
     """The error names the extra, the PATH and $MONGOD."""
     monkeypatch.delenv("MONGOD", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(mongod.importlib.util, "find_spec", lambda _name: None)
 
     with pytest.raises(EmbeddedServerError, match=r"flask-mongo-session\[embedded\].*PATH.*\$MONGOD"):
         find_mongod()
