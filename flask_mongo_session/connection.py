@@ -437,7 +437,7 @@ def _after_fork() -> None:
 
 def _forget_clients() -> list[Client]:
     """Begin anew in this process; the parent's clients. Its lock may be held by a thread that does not exist here."""
-    global _clients, _clients_lock, _clients_process  # noqa: PLW0603
+    global _clients, _clients_lock, _clients_process
     parents = list(_clients.values())
     _clients, _clients_lock, _clients_process = {}, threading.Lock(), os.getpid()
 

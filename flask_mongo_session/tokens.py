@@ -17,6 +17,8 @@ MAX_COOKIE_LENGTH = 512
 
 _SALT = b"flask-mongo-session"
 _TOKEN_BYTES = 32
+#: The last that Python has a date for: the end of the year 9999.
+_LAST_MOMENT = 253402300799999
 
 
 def new_token() -> str:
@@ -50,12 +52,13 @@ class Ticket(t.NamedTuple):
     def unpack(cls, text: str) -> Ticket:
         """Read what :meth:`pack` wrote; raises :exc:`ValueError` for anything else."""
         token, extras = text.split(".")
-        touched, _, deadline = extras[1:].partition("-")
+        touched, _, end = extras[1:].partition("-")
+        deadline = int(end, 16) if end else None
 
-        if not token or extras[0] not in "ps":
+        if not token or extras[0] not in "ps" or not 0 <= (deadline or 0) <= _LAST_MOMENT:
             raise ValueError("not a ticket")
 
-        return cls(token, int(touched, 16), extras[0] == "p", int(deadline, 16) if deadline else None)
+        return cls(token, int(touched, 16), extras[0] == "p", deadline)
 
 
 class TicketSigner:
