@@ -84,6 +84,7 @@ class MongoSession:
             collection=config.mongodb_collect,
             auto_index=config.auto_index,
             ttl_index=config.ttl_index,
+            user_keys=config.user_key,
         )
         store.speak_for(app)
         app.extensions[_NAME] = MongoSessionState(store, self.model, config, self)

@@ -155,9 +155,13 @@ class SessionDocument(Document):
 
     @classmethod
     def _current_store(cls) -> _Store | None:
-        """The store of the current application, when that manages this very model."""
+        """The store of the current application, when that manages this model, or one that shares its collection."""
         state = current_app.extensions.get("mongo_session") if has_app_context() else None
-        return state.store if state is not None and state.model is cls else None
+        if state is None:
+            return None
+
+        related = issubclass(state.model, cls) or issubclass(cls, state.model)
+        return state.store if related and state.model.collection_name() == cls.collection_name() else None
 
     @classmethod
     def _get_collection(cls) -> Collection[dict[str, t.Any]]:

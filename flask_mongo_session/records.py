@@ -60,6 +60,12 @@ class Frame:
     device: t.Mapping[str, str] = field(default_factory=dict)
 
 
+def owner_of(values: t.Mapping[str, t.Any], user_keys: t.Iterable[str]) -> str | None:
+    """Whose session it is: the text of the first of *user_keys* that is present."""
+    found = (values[key] for key in user_keys if values.get(key) is not None)
+    return next((str(user) for user in found), None)
+
+
 class Records:
     """Turns sessions of one model into documents and back."""
 

@@ -11,7 +11,7 @@ from . import codec
 from .changes import UNSET, Changes, Number, added, listed
 from .exceptions import EncryptionUnsupported
 from .mapping import LazyMapping, Origin
-from .records import StoredSession
+from .records import StoredSession, owner_of
 from .tokens import Ticket, session_id
 
 _INT64 = range(-(2**63), 2**63)
@@ -287,8 +287,7 @@ class ServerSideSession(LazyMapping):
         return self.surroundings.permanent
 
     def _user_of(self, values: Mapping[str, t.Any]) -> str | None:
-        found = (values[key] for key in self.surroundings.user_keys if values.get(key) is not None)
-        return next((str(user) for user in found), None)
+        return owner_of(values, self.surroundings.user_keys)
 
 
 def _within_int64(key: str, number: Number) -> Number:

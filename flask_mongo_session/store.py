@@ -26,7 +26,7 @@ from .commands import RecordCommands, is_id
 from .connection import Connection, Operation
 from .exceptions import ConfigurationTypeError, DamagedDocument
 from .model import SessionDocument
-from .records import Frame, Records, StoredSession
+from .records import Frame, Records, StoredSession, owner_of
 from .sweeper import Sweeper
 
 if t.TYPE_CHECKING:
@@ -49,6 +49,7 @@ class MongoSessionStore(RecordCommands):
     :param collection: instead of the model's own.
     :param auto_index: whether the model's indexes are created in the background.
     :param ttl_index: whether the server removes expired records too, through a TTL index.
+    :param user_keys: the session keys that may name the user; :meth:`commit` notes whose session it is.
     :param connection: instead of *database*, *timeout* and *write_concern*; nothing starts before :meth:`start` then.
     """
 
@@ -65,6 +66,7 @@ class MongoSessionStore(RecordCommands):
         collection: str | None = None,
         auto_index: bool = True,
         ttl_index: bool = False,
+        user_keys: tuple[str, ...] = ("_user_id", "user_id"),
         connection: Connection | None = None,
     ) -> None:
         check_model(model)
@@ -76,6 +78,7 @@ class MongoSessionStore(RecordCommands):
         self.sealed = sealer is not None
         self.schema = model.schema(sealed=self.sealed)
         self._ttl_index = ttl_index
+        self._user_keys = user_keys
         self._auto_index = auto_index
         self._records = Records(self.schema, class_name=model.class_name(), sealer=sealer)
         self._sender: weakref.ref[t.Any] | None = None
@@ -111,7 +114,7 @@ class MongoSessionStore(RecordCommands):
 
         encoded = {key: self.schema.encode(key, value) for key, value in data.items()}
         with self.operation():
-            frame = Frame(now=self.connection.now(), expires_at=expires_at)
+            frame = Frame(self.connection.now(), expires_at, user_id=owner_of(data, self._user_keys))
             document = self._records.document(session_id, encoded, frame)
             self._check_size(document)
             self.collection.replace_one({"_id": session_id}, document, upsert=True)

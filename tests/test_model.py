@@ -73,7 +73,22 @@ def declare(**fields):
 
 
 @pytest.mark.parametrize(
-    "name", ["_cls", "objects", "data", "user_id", "expires_at", "ended", "_private", "save", "contents", "pk", "ip"]
+    "name",
+    [
+        "id",
+        "_id",
+        "_cls",
+        "objects",
+        "data",
+        "user_id",
+        "expires_at",
+        "ended",
+        "_private",
+        "save",
+        "contents",
+        "pk",
+        "ip",
+    ],
 )
 def test_reserved_names(name):
     """A field named like a part of the session document is refused when the class is made."""
@@ -234,8 +249,21 @@ def test_inherited_models(make_app, sessions):
     )
     with app.app_context():
         assert Child.objects.live().get().own == 1
+        assert Family.objects.get().own == 1
     with pytest.raises(ModelError, match="theme"):
         type("Bad", (Family,), {"theme": StringField(required=True)})
+
+
+def test_a_child_of_the_managed_model(make_app):
+    """Where an application manages a model, its relatives in the same collection are found in the same place."""
+    app = make_app(Family)
+    app.add_url_rule("/", "put", lambda: session.update(common="a") or "ok")
+    app.test_client().get("/")
+
+    with app.app_context():
+        assert (Family.objects.count(), Child.objects.count()) == (1, 0)
+        with pytest.raises(mongoengine.ConnectionFailure):
+            Session.objects.count()
 
 
 def test_fields_of_a_mixin(make_app, sessions):

@@ -96,6 +96,16 @@ def test_commit_replaces_whole(bare, sessions):
     assert sessions.count_documents({}) == 1
 
 
+@pytest.mark.parametrize(("data", "owner"), [({"user_id": 7}, "7"), ({"_user_id": "8", "user_id": 7}, "8"), ({}, None)])
+def test_commit_notes_the_owner(bare, sessions, data, owner):
+    """Whose session it is follows from its data, or ending all of a user's sessions would pass it over."""
+    sid = committed(bare, data)
+    assert (bare.find(sid).user_id, sessions.find_one().get("user_id")) == (owner, owner)
+
+    bare.commit(sid, {"a": 1}, bare.now() + HOUR)
+    assert bare.find(sid).user_id is None
+
+
 def test_commit_of_nothing(bare):
     """A session without keys may be stored: this is the store, not the request."""
     assert bare.find(committed(bare, {})).data == {}
