@@ -123,7 +123,7 @@ class MongoSession:
 
     def of_user(self, user_id: t.Any, limit: int | None = None) -> list[SessionInfo]:
         """The user's live sessions without their data, newest activity first; one indexed query."""
-        return [] if user_id is None else self._owners.listed(user_id)
+        return [] if user_id is None else self._owners.listed(user_id, limit)
 
     def recent(self, limit: int = 50) -> list[SessionInfo]:
         """Live sessions of everybody, those that expire last first; one indexed query."""

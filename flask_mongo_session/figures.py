@@ -14,9 +14,10 @@ from .connection import moment
 from .records import Document
 from .store import MongoSessionStore
 
-#: Sessions of which every one is looked at, and how many are drawn from more.
+#: Sessions of which every one is looked at, and how many are drawn from more: at random places, when that is
+#: less than a twentieth of them; otherwise the server reads all of them to choose.
 EXACT = 5_000
-SAMPLE = 5_000
+SAMPLE = 2_000
 #: Expired records and sessions of sampled users are counted up to here.
 _MAX_COUNT = 50_000
 _SAMPLED_USERS = 200

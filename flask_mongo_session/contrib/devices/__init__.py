@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
 
 from flask_mongo_session import MongoSession, SessionInfo
+from flask_mongo_session.contrib.forgery import is_genuine, token_field
 
-from .forgery import is_genuine, token_field
 from .names import device_name, time_ago
 
 if t.TYPE_CHECKING:

@@ -9,7 +9,7 @@ try:
     from ua_parser import parse
 except ImportError as error:
     raise ImportError(
-        "flask_mongo_session.contrib needs the package 'ua-parser' to name devices: "
+        "flask_mongo_session.contrib.devices needs the package 'ua-parser' to name devices: "
         "pip install 'flask-mongo-session[devices]'"
     ) from error
 

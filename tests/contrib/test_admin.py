@@ -1,0 +1,431 @@
+"""Sessions in Flask-Admin: who may, what is listed, what is ended, and how long it takes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import time
+
+import bson
+import pytest
+from flask import session
+from flask_admin import Admin
+from flask_wtf import CSRFProtect
+
+from flask_mongo_session import Session, new_token, session_id
+from flask_mongo_session.contrib.admin import SessionAdmin
+from flask_mongo_session.contrib.admin.charts import bar_chart, short
+from flask_mongo_session.contrib.admin.listing import PAGE, SCAN, Key, Query, fetch
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
+LIST, OVERVIEW = "/admin/sessions/", "/admin/sessions/overview"
+
+
+@pytest.fixture(params=["own", "flask-wtf"])
+def protection(request):
+    """What protects the forms."""
+    return request.param
+
+
+@pytest.fixture
+def site(make_app):
+    """An application with the admin, for the user "root" only."""
+    app = make_app(SESSION_ADMIN_HIDE=("card",))
+    admin = Admin(app)
+    admin.add_view(SessionAdmin(app.extensions["sessions"], is_allowed=lambda: session.get("user_id") == "root"))
+
+    @app.get("/login/<user>")
+    def login(user):
+        session.update(user_id=user, card="4111 1111")
+        return user
+
+    @app.get("/who")
+    def who():
+        return str(session.get("user_id"))
+
+    @app.get("/ids")
+    def ids():
+        return {"sid": session.sid, "token": session.token}
+
+    return app
+
+
+@pytest.fixture
+def protected(site, protection):
+    """The same, under either protection."""
+    if protection == "flask-wtf":
+        CSRFProtect(site)
+    return site
+
+
+@pytest.fixture
+def root(site):
+    """The administrator's browser."""
+    return logged_in(site, "root")
+
+
+def logged_in(app, user):
+    browser = app.test_client()
+    browser.get(f"/login/{user}")
+    return browser
+
+
+def form_token(page):
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    return found[1] if found else ""
+
+
+def seed(app, count, user="ada", **fields):
+    """Live sessions straight into the collection; their ids."""
+    store = app.extensions["mongo_session"].store
+    now = store.now()
+    ids = [session_id(new_token()) for _ in range(count)]
+    base = {"created_at": now, "touched_at": now, "data": {}, "user_id": user}
+    store.collection.insert_many(
+        [{**base, "_id": sid, "expires_at": now + dt.timedelta(seconds=60 + i), **fields} for i, sid in enumerate(ids)]
+    )
+    return ids
+
+
+def listed(page):
+    return re.findall(r'name="session_id" value="([^"]+)"', page)
+
+
+# -- who may ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [LIST, OVERVIEW, "/admin/sessions/session/x"])
+@pytest.mark.parametrize("user", [None, "ada"])
+def test_only_whom_the_application_allows(site, path, user):
+    """Strangers and users without the right are refused; the menu does not tell them either."""
+    seed(site, 1, "somebody-else")
+    browser = logged_in(site, user) if user else site.test_client()
+
+    refused = browser.get(path)
+    assert refused.status_code == 403
+    assert "somebody-else" not in refused.text
+    assert "/admin/sessions" not in browser.get("/admin/").text
+
+
+@pytest.mark.parametrize("path", ["/admin/sessions/revoke", "/admin/sessions/revoke-user"])
+def test_without_the_right_nothing_is_ended(site, path, sessions):
+    """A posted form of somebody else changes nothing."""
+    (sid,) = seed(site, 1)
+
+    refused = logged_in(site, "ada").post(path, data={"session_id": sid, "user": "ada"})
+    assert refused.status_code == 403
+    assert sessions.count_documents({"user_id": "ada"}) == 2
+
+
+def test_nobody_may_unless_said_so(make_app):
+    """Without `is_allowed` the view is closed."""
+    app = make_app()
+    Admin(app).add_view(SessionAdmin(app.extensions["sessions"]))
+
+    assert app.test_client().get(LIST).status_code == 403
+
+
+# -- the list ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_paged_by_key(site, root):
+    """Every session is on exactly one page, also where many expire in the same millisecond; nothing is skipped over."""
+    store = site.extensions["mongo_session"].store
+    same = store.now() + dt.timedelta(hours=5)
+    store.ensure_indexes()
+    root_sid = root.get("/ids").json["sid"]
+    wanted = {*seed(site, 60, expires_at=same), *seed(site, 45), root_sid}
+
+    for arguments in ("order=latest", "order=soonest", "order=latest&user=ada"):
+        seen, path = [], f"{LIST}?{arguments}"
+        while path:
+            page = root.get(path).text
+            assert len(listed(page)) <= PAGE
+            seen += listed(page)
+            following = re.search(r'rel="next" href="([^"]+)"', page)
+            path = following[1].replace("&amp;", "&") if following else None
+        assert len(seen) == len(set(seen)), arguments
+        assert set(seen) == (wanted if "user" not in arguments else wanted - {root_sid}), arguments
+
+
+def test_the_list_goes_along_the_index(site, root, database):
+    """A page looks at as many records as it shows and one, wherever it begins; by user at that user's alone."""
+    store = site.extensions["mongo_session"].store
+    store.ensure_indexes()
+    seed(site, 300)
+    seed(site, 3, "bob")
+    second = re.search(r'rel="next" href="([^"]+)"', root.get(LIST).text)[1].replace("&amp;", "&")
+
+    database.command("profile", 2)
+    for path in (LIST, second, f"{LIST}?user=bob"):
+        root.get(path)
+    database.command("profile", 0)
+    found = database["system.profile"].find({"command.find": "sessions", "command.sort": {"$exists": True}})
+    assert [entry["docsExamined"] for entry in found] == [PAGE + 1, PAGE + 2, 3]
+
+
+def test_search_by_user_is_equality(site, root):
+    """Neither a pattern nor an operator: `.*` is just a name that nobody has."""
+    (ada,) = seed(site, 1, "ada")
+    seed(site, 1, "ada2")
+
+    assert listed(root.get(f"{LIST}?user=ada").text) == [ada]
+    assert listed(root.get(f"{LIST}?user=.*").text) == []
+    assert listed(root.get(f"{LIST}?user[$ne]=x&user=nobody").text) == []
+
+
+def test_filter_by_state(site, root, move_clock):
+    """Live ones, expired ones that were not swept, and those whose expiry is no date."""
+    (live,) = seed(site, 1)
+    (expired,) = seed(site, 1, expires_at=dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc))
+    damaged = [seed(site, 1, expires_at=value)[0] for value in ("soon", None, 7, {})]
+
+    assert live in listed(root.get(LIST).text)
+    assert listed(root.get(f"{LIST}?state=expired").text) == [expired]
+    assert set(listed(root.get(f"{LIST}?state=damaged").text)) == set(damaged)
+    assert live in listed(root.get(f"{LIST}?state=nonsense&order=no&after=what").text)
+
+
+def test_filter_by_device(site, root):
+    """A part of the browser's name or the beginning of the address; only so many records are looked at in one go."""
+    (firefox,) = seed(site, 1, user_agent=FIREFOX, ip="198.51.100.7")
+    seed(site, 3, user_agent="curl/8", ip="203.0.113.9")
+
+    for device in ("firefox", "198.51."):
+        assert listed(root.get(f"{LIST}?device={device}").text) == [firefox]
+    assert listed(root.get(f"{LIST}?device=.*").text) == []
+
+
+def test_a_rare_device_is_looked_for_further(site):
+    """Where looking gave up the page says so, and the next one goes on from there."""
+    ours = site.extensions["sessions"]
+    (rare,) = seed(site, 1, user_agent=FIREFOX)
+    seed(site, SCAN + 20, expires_at=ours.store.now() + dt.timedelta(days=1))
+    with site.app_context():
+        first = fetch(ours, Query(device="firefox"))
+        second = fetch(ours, Query(device="firefox", after=first.next))
+
+    assert (first.rows, first.gave_up) == ([], True)
+    assert ([info.sid for info in second.rows], second.gave_up, second.next) == ([rare], False, None)
+
+
+@pytest.mark.parametrize("text", ["", "1", "a-b", "-", "9" * 40 + "-1", "1-2-3"])
+def test_a_made_up_key_begins_at_the_first_page(text):
+    """What is in an address is a stranger's text."""
+    assert Key.unpack(text) is None
+
+
+def test_damaged_documents_do_not_break_a_page(site, root, sessions):
+    """Wrong types in every field, foreign ids: listed or left out, never an error; details say what is wrong."""
+    later = dt.datetime(2100, 1, 1, tzinfo=dt.timezone.utc)
+    sessions.insert_many(
+        [
+            {"_id": bson.ObjectId(), "expires_at": later},
+            {"_id": 7, "expires_at": later, "data": [1], "user_id": {"a": 1}, "ip": 9, "user_agent": []},
+            {"_id": "broken", "expires_at": later, "data": "text", "touched_at": "x", "permanent": 3},
+            {"_id": "far", "expires_at": bson.DatetimeMS(2**60), "data": {"a": bson.Decimal128("1")}},
+        ]
+    )
+
+    page = root.get(LIST)
+    assert page.status_code == 200
+    assert {"broken", "7"} <= set(listed(page.text))
+    assert root.get("/admin/sessions/session/broken").text.count("This record is damaged") == 1
+    assert root.get("/admin/sessions/session/far").status_code == 200
+    assert root.get(OVERVIEW).status_code == 200
+
+
+def test_what_strangers_send_is_escaped(site, root):
+    """User agents, user ids and values are text in the page."""
+    evil = "<script>alert(1)</script>"
+    (sid,) = seed(site, 1, evil, user_agent=evil, ip=evil, data={evil: evil})
+
+    for path in (LIST, f"{LIST}?user={evil}&device={evil}", f"/admin/sessions/session/{sid}"):
+        assert evil not in root.get(path).text
+
+
+# -- details and ending -----------------------------------------------------------------------------------------------
+
+
+def test_details_mask_hidden_keys_and_show_no_token(site, root):
+    """The data is there, values of SESSION_ADMIN_HIDE keys and tokens are not."""
+    browser = logged_in(site, "ada")
+    ids = browser.get("/ids").json
+
+    page = root.get(f"/admin/sessions/session/{ids['sid']}").text
+    assert "ada" in page
+    assert "•••" in page
+    assert "4111" not in page
+    assert ids["token"] not in page
+    assert root.get("/admin/sessions/session/made-up").status_code == 404
+
+
+def test_chosen_sessions_are_ended(protected):
+    """One or many, through the store, so that it is announced and rotations are followed; the others stay."""
+    root = logged_in(protected, "root")
+    browsers = [logged_in(protected, "ada") for _ in range(3)]
+    chosen = [browser.get("/ids").json["sid"] for browser in browsers[:2]]
+
+    token = form_token(root.get(LIST).text)
+    answer = root.post("/admin/sessions/revoke", data={"session_id": chosen, "csrf_token": token})
+    assert answer.status_code == 303
+    assert "2 sessions have been ended" in root.get(LIST).text
+    assert [browser.get("/who").text for browser in browsers] == ["None", "None", "ada"]
+
+
+def test_all_sessions_of_a_user_are_ended(protected):
+    """From the list of that user."""
+    root = logged_in(protected, "root")
+    ada, bob = logged_in(protected, "ada"), logged_in(protected, "bob")
+
+    token = form_token(root.get(f"{LIST}?user=ada").text)
+    answer = root.post("/admin/sessions/revoke-user", data={"user": "ada", "csrf_token": token})
+    assert answer.status_code == 303
+    assert [browser.get("/who").text for browser in (ada, bob)] == ["None", "bob"]
+
+
+@pytest.mark.parametrize("path", ["/admin/sessions/revoke", "/admin/sessions/revoke-user"])
+@pytest.mark.parametrize("token", ["", "forged"])
+def test_without_the_forms_token_nothing_is_ended(protected, path, token):
+    """A form that another site posts is refused."""
+    root, ada = logged_in(protected, "root"), logged_in(protected, "ada")
+    sid = ada.get("/ids").json["sid"]
+
+    refused = root.post(path, data={"session_id": sid, "user": "ada", "csrf_token": token})
+    assert refused.status_code == 400
+    assert ada.get("/who").text == "ada"
+
+
+def test_made_up_and_expired_ids_end_nothing(site, root, sessions):
+    """They are told as not active any more; nothing is changed."""
+    (expired,) = seed(site, 1, expires_at=dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc))
+    token = form_token(root.get(LIST).text)
+    before = sessions.count_documents({})
+
+    for fields in ({"session_id": ["made-up", expired]}, {}, {"session_id": ""}):
+        assert root.post("/admin/sessions/revoke", data={**fields, "csrf_token": token}).status_code == 404
+    assert root.post("/admin/sessions/revoke-user", data={"user": "", "csrf_token": token}).status_code == 404
+    assert sessions.count_documents({}) == before
+
+
+def test_there_is_no_creating_editing_or_ending_by_get(root):
+    """None of Flask-Admin's model pages exists; the addresses that end take a POST only."""
+    for path in ("new/", "edit/", "delete/", "action/", "ajax/update/"):
+        assert root.get(LIST + path).status_code == 404
+        assert root.post(LIST + path).status_code == 404
+    assert root.get("/admin/sessions/revoke").status_code == 405
+
+
+# -- the overview -----------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_draws(site, root):
+    """Figures and four pictures, drawn on the server, each of which says in words what it shows."""
+    seed(site, 5)
+
+    page = root.get(OVERVIEW).text
+    pictures = re.findall(r'<svg class="chart"[^>]* role="img" aria-label="([^"]+)"', page)
+    assert [words.partition(":")[0] for words in pictures] == [
+        "Sessions created per hour",
+        "Sessions expiring per hour",
+        "Sessions by size",
+        "Users by number of sessions",
+    ]
+    assert "6 in all" in pictures[0]
+    assert re.search(r"<dt>Live now</dt><dd>6</dd>", page)
+
+
+def test_charts_of_nothing_and_of_markup():
+    """An empty series is a chart, too; names are escaped."""
+    assert "none" in bar_chart([(str(i), 0) for i in range(24)], "Sessions")
+    assert "<b>" not in bar_chart([("<b>", 1)], "<b>")
+    assert "&lt;b&gt;" in bar_chart([("<b>", 1)], "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0, "0"), (9_999, "9,999"), (10_000, "10 k"), (12_345, "12.3 k"), (3_400_000, "3.4 M")]
+)
+def test_counts_are_short(value, said):
+    """They fit over a bar."""
+    assert short(value) == said
+
+
+def timed(browser, path):
+    browser.get(path)
+    began = time.monotonic()
+    assert browser.get(path).status_code == 200
+    return time.monotonic() - began
+
+
+def fill(app, count):
+    store = app.extensions["mongo_session"].store
+    store.ensure_indexes()
+    users = [f"user-{i}" for i in range(max(count // 3, 1))]
+    for start in range(0, count, 10_000):
+        now, part = store.now(), range(start, min(start + 10_000, count))
+        store.collection.insert_many(
+            [
+                {
+                    "_id": session_id(str(i)),
+                    "data": {"cart": ["x" * (i % 500)]},
+                    "user_id": users[i % len(users)],
+                    "user_agent": FIREFOX if i % 3 else "curl/8",
+                    "created_at": now - dt.timedelta(seconds=i % 90_000),
+                    "touched_at": now - dt.timedelta(seconds=i % 9_000),
+                    "expires_at": now + dt.timedelta(seconds=i % 90_000 - 600),
+                }
+                for i in part
+            ],
+            ordered=False,
+        )
+
+
+PATHS = [
+    LIST,
+    f"{LIST}?order=soonest",
+    f"{LIST}?user=user-7",
+    f"{LIST}?state=expired",
+    f"{LIST}?state=damaged",
+    f"{LIST}?device=firefox",
+    f"{LIST}?device=nosuch",
+    OVERVIEW,
+]
+
+
+def test_pages_are_quick_at_ten_thousand(site, root):
+    """Every page answers within a second."""
+    fill(site, 10_000)
+
+    assert {path: seconds for path in PATHS if (seconds := timed(root, path)) > 1} == {}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [100_000, 1_000_000])
+def test_pages_are_quick_at_a_million(site, root, count):
+    """Every page answers within a second, whatever it shows."""
+    fill(site, count)
+
+    times = {path: timed(root, path) for path in PATHS}
+    print("\n".join(f"{count:9} {path:40} {seconds:.3f} s" for path, seconds in times.items()))  # noqa: T201
+    assert {path: seconds for path, seconds in times.items() if seconds > 1} == {}
+
+
+# -- queries ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_query_in_a_view_of_flask_admin(make_app):
+    """Any view of Flask-Admin may ask the model, as the documentation shows it."""
+    from flask_admin import BaseView, expose
+
+    class Report(BaseView):
+        @expose("/")
+        def index(self):
+            return {"live": Session.objects.live().count(), "ada": Session.objects.of_user("ada").count()}
+
+    app = make_app()
+    Admin(app).add_view(Report(name="Report", endpoint="report"))
+    seed(app, 2)
+    seed(app, 1, "bob")
+
+    assert app.test_client().get("/admin/report/").json == {"live": 3, "ada": 2}
