@@ -110,7 +110,7 @@ class MongoSessionInterface(SessionInterface):
         """Store what changed and let the cookie follow. Never raises into Flask, which would save a second time."""
         session = t.cast("ServerSideSession", session)
         if session.accessed:
-            response.vary.add("Cookie")
+            _vary(response)
 
         if session.origin is Origin.FAILED:
             self._failed_before(app, session, response)
@@ -206,11 +206,11 @@ class MongoSessionInterface(SessionInterface):
         max_age = None if expires is None else round((expires - dt.datetime.now(dt.timezone.utc)).total_seconds())
         self._attributes_sent = attributes = self._cookie_attributes(app)
         response.set_cookie(self.get_cookie_name(app), signer.sign(ticket), max_age, expires, **attributes)
-        response.vary.add("Cookie")
+        _vary(response)
 
     def _delete_cookie(self, app: Flask, response: Response) -> None:
         response.delete_cookie(self.get_cookie_name(app), **self._cookie_attributes(app))
-        response.vary.add("Cookie")
+        _vary(response)
 
     def _vary_on_refresh(self, app: Flask, session: ServerSideSession, response: Response) -> None:
         """An untouched permanent session: another response to this URL may carry its refreshed cookie."""
@@ -221,7 +221,7 @@ class MongoSessionInterface(SessionInterface):
             and session.origin is Origin.UNREAD
             and app.config["SESSION_REFRESH_EACH_REQUEST"]
         ):
-            response.vary.add("Cookie")
+            _vary(response)
 
     # -- failure ------------------------------------------------------------------------------------------------------
 
@@ -273,6 +273,14 @@ def _cookie(request: Request, name: str) -> str | None:
             return request.cookies.get(name) if value.startswith('"') else value
 
     return None if name.isascii() else request.cookies.get(name)
+
+
+def _vary(response: Response) -> None:
+    """``Vary: Cookie``, without taking a header apart that is hardly ever there before."""
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:
+        response.headers["Vary"] = "Cookie"
 
 
 def _error_response(app: Flask, error: Exception) -> Response:
