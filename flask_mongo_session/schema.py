@@ -151,7 +151,7 @@ class Schema:
         if type(data) is not dict:
             raise DamagedDocument("The stored data is no document.")
 
-        encoded = {codec.key_name(name): value for name, value in data.items()}
+        encoded = {codec.key_name(name) if "%" in name else name: value for name, value in data.items()}
         for key, declared in self.declared.items():
             if declared.db_field in document:
                 encoded[key] = document[declared.db_field]
@@ -161,7 +161,7 @@ class Schema:
     def decode_all(self, encoded: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """All values, decoded; raises :exc:`DamagedDocument`. A declared value that no longer fits is left out."""
         if not self.declared:
-            return {key: codec.decode(value) for key, value in encoded.items()}
+            return codec.decode_all(encoded)
 
         values = {}
         for key, value in encoded.items():
