@@ -85,19 +85,22 @@ class ServerSideSession(LazyMapping):
     def increment(self, key: str, by: Number = 1) -> None:
         """Add *by* to a number, from 0 where there is none, in the database: no concurrent increment is lost.
 
-        Does not read. Raises TypeError where the value is known to be no number, else when it is saved.
+        Does not read. Raises TypeError where the value is known to be no number, else when it is saved. The limits of a
+        declared field are those of the sum only where it is known: the database knows none.
         """
         if isinstance(by, bool) or not isinstance(by, (int, float)):
             raise TypeError(f"increment({key!r}) adds a number, not a {type(by).__name__}.")
         self._check_computable(key)
-        self._schema.check_number(key)
+        self._schema.check_number(key, _within_int64(key, by))
 
         if self._is_known(key):
             self[key] = _within_int64(key, added(key, self._values.get(key, 0), by))
             return
 
         if self.origin is Origin.LOADED:
-            self._values[key] = _within_int64(key, added(key, self._values.get(key, 0), by))
+            total = _within_int64(key, added(key, self._values.get(key, 0), by))
+            self._schema.encode(key, total)
+            self._values[key] = total
         self.changes.add(key, by)
 
     def append(self, key: str, value: t.Any, limit: int | None = None) -> None:

@@ -342,6 +342,8 @@ def test_increment_and_append_on_fields(full, sessions):
     [
         lambda: session.increment("text"),
         lambda: session.increment("started"),
+        lambda: session.increment("visits", 0.5),
+        lambda: (session["flag"], session.increment("whole", 11)),
         lambda: session.append("text", "a"),
         lambda: session.append("tags", "too long"),
         lambda: session.append("history", 1),

@@ -321,6 +321,9 @@ def test_increment_beyond_64_bits(desk):
     assert session["n"]
     with pytest.raises(TypeError, match="64 bits"):
         session.increment("n")
+    with pytest.raises(TypeError, match="64 bits"):
+        desk.open(session.token).increment("n", 2**63)
+    assert session["n"] == 2**63 - 1
 
 
 @pytest.mark.parametrize("limit", [0, -1])
