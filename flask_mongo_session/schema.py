@@ -45,11 +45,11 @@ class DeclaredField:
 
         return self._checked(self.field.field, value)
 
-    def check_number(self, by: int | float) -> None:
+    def check_number(self, by: float) -> None:
         """Raise :exc:`InvalidFieldValue` unless the field can be incremented in the database, and by that much."""
         if not isinstance(self.field, _NUMBERS):
             raise self._error("is no number that could be incremented")
-        if isinstance(by, float) and not isinstance(self.field, FloatField):
+        if not isinstance(by, int) and not isinstance(self.field, FloatField):
             raise self._error("holds whole numbers and cannot grow by a fraction")
         if self._starts_with(self.default()):
             raise self._error(f"starts at {self.default()!r}, which an increment cannot know; let it start at 0")
@@ -109,7 +109,7 @@ class Schema:
         declared = self.declared.get(key)
         return declared.encode_item(value) if declared else codec.encode(key, value)
 
-    def check_number(self, key: str, by: int | float) -> None:
+    def check_number(self, key: str, by: float) -> None:
         """Raise :exc:`InvalidFieldValue` when *key* is declared as something that cannot be incremented by *by*."""
         if declared := self.declared.get(key):
             declared.check_number(by)

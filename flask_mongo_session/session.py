@@ -61,15 +61,15 @@ class ServerSideSession(LazyMapping):
         self._read()
         self.regenerating = self.origin is Origin.LOADED
 
-    def merge(self, token: str) -> None:
+    def merge(self, token: str | None) -> None:
         """Take over another session: its values win, the later deadline stays, it ends (SCS's ``MergeSession``).
 
         Nothing happens when it is this very session or there is none.
         """
         self._check_writable()
-        sid = session_id(token)
         self._read()
-        if sid == self.sid:
+        sid = session_id(token) if isinstance(token, str) else None  # it may come from a client
+        if sid is None or sid == self.sid:
             return
 
         other = self._loader(sid)

@@ -467,10 +467,10 @@ def test_merge_keeps_the_later_deadline(desk, mine, other, wanted):
 
 
 def test_merge_with_nobody(desk):
-    """The same session, an unknown or an expired token: nothing happens."""
+    """The same session, an unknown token, what is no token: nothing happens."""
     token = desk.stored({"a": 1})
     session = desk.open(token)
-    for other in (token, new_token(), "", "\ud800"):
+    for other in (token, new_token(), "", "\ud800", None, {"$ne": None}):
         session.merge(other)
     assert not session.modified
     desk.save(session)
