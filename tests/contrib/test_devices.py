@@ -98,7 +98,8 @@ def test_no_token_is_in_the_page(site):
     assert response.headers["X-Frame-Options"] == "DENY"
 
 
-def test_the_page_is_one_indexed_query(site, commands, database):
+@pytest.mark.parametrize("others", [500, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_the_page_is_one_indexed_query(site, commands, database, others):
     """Beside the session itself, one find through the index on the user."""
     store = site.extensions["mongo_session"].store
     store.ensure_indexes()
@@ -106,7 +107,9 @@ def test_the_page_is_one_indexed_query(site, commands, database):
     here.page()
     now = store.now()
     base = {"data": {}, "created_at": now, "touched_at": now, "expires_at": now + dt.timedelta(hours=1)}
-    store.collection.insert_many([{**base, "_id": f"other-{i}", "user_id": f"user-{i % 50}"} for i in range(500)])
+    for start in range(0, others, 10_000):
+        part = range(start, min(start + 10_000, others))
+        store.collection.insert_many([{**base, "_id": f"other-{i}", "user_id": f"user-{i % 50}"} for i in part])
     commands.clear()
     database.command("profile", 2)
     here.page()

@@ -1,0 +1,240 @@
+"""The device page and the administration as people meet them: in Chromium, with a keyboard, on a phone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import subprocess
+import tarfile
+import typing as t
+import uuid
+
+import pytest
+from flask import Flask, redirect, session
+from flask_admin import Admin
+from selenium.webdriver.common.keys import Keys
+
+from flask_mongo_session import MongoSession, new_token, session_id
+from flask_mongo_session.contrib.admin import SessionAdmin
+from flask_mongo_session.contrib.devices import devices_blueprint
+
+if t.TYPE_CHECKING:
+    from conftest import Visitor
+
+pytestmark = pytest.mark.browser
+
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/17.5 Mobile/15E148 Safari/604.1"
+)
+DEVICES, LIST, OVERVIEW = "/devices/", "/admin/sessions/", "/admin/sessions/overview"
+
+
+@pytest.fixture
+def shop_app(mongo_server) -> t.Iterator[Flask]:
+    """An application with nothing but the two pages, in place of the example's."""
+    app = Flask("people")
+    database = f"people_{uuid.uuid4().hex[:12]}"
+    app.config.update(
+        SECRET_KEY="a secret for tests only",
+        SESSION_MONGODB_URI=mongo_server.uri,
+        SESSION_MONGODB_DB=database,
+        SESSION_TRACK_DEVICE=True,
+        SESSION_ADMIN_HIDE=("card",),
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    sessions = MongoSession(app)
+    app.register_blueprint(devices_blueprint(sessions), url_prefix="/devices")
+    Admin(app, name="Staff").add_view(SessionAdmin(sessions, is_allowed=lambda: session.get("user_id") == "root"))
+    app.add_url_rule("/favicon.ico", "icon", lambda: ("", 204))
+
+    @app.get("/login/<user>")
+    def login(user):
+        session.update(user_id=user, card="4111 1111", cart=[{"name": "Morning mug", "count": 2}])
+        return redirect(DEVICES)
+
+    yield app
+    sessions.store.stop_cleanup()
+    sessions.store.collection.database.client.drop_database(database)
+
+
+@pytest.fixture
+def seeded(shop_app: Flask) -> list[str]:
+    """Sessions of three users on several devices; the ids of Ada's."""
+    store = shop_app.extensions["mongo_session"].store
+    now = store.now()
+    rows = [
+        {
+            "_id": session_id(new_token()),
+            "data": {"cart": ["x" * (number * 37 % 3000)]},
+            "user_id": f"user-{number % 7}" if number > 2 else "ada",
+            "created_at": now - dt.timedelta(minutes=number * 11),
+            "authenticated_at": now - dt.timedelta(minutes=number * 11),
+            "touched_at": now - dt.timedelta(minutes=number * 7),
+            "expires_at": now + dt.timedelta(minutes=number * 13 + 5),
+            "ip": f"198.51.100.{number}",
+            "user_agent": IPHONE if number % 2 else "",
+        }
+        for number in range(120)
+    ]
+    store.collection.insert_many(rows)
+    return [row["_id"] for row in rows[:3]]
+
+
+@pytest.fixture(scope="session")
+def axe(request: pytest.FixtureRequest) -> str:
+    """The source of axe-core, from the package registry, kept in pytest's cache."""
+    folder = request.config.cache.mkdir("axe-core")
+    source = folder / "package" / "axe.min.js"
+    if not source.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("npm not found, which brings axe-core: apt-get install npm")
+        packed = subprocess.run(
+            [npm, "pack", "--silent", "axe-core@4"], cwd=folder, capture_output=True, text=True, timeout=90, check=False
+        )
+        if packed.returncode:
+            pytest.skip(f"npm could not bring axe-core: {packed.stderr.strip()[-200:]}")
+        with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+            archive.extract("package/axe.min.js", folder, filter="data")
+
+    return source.read_text(encoding="utf-8")
+
+
+def log_in(visitor: Visitor, user: str = "ada") -> Visitor:
+    return visitor.open(f"/login/{user}")
+
+
+def names(visitor: Visitor) -> list[str]:
+    return [found.text for found in visitor.all(".device h2")]
+
+
+def test_ending_the_other_device(visit: t.Callable[[], Visitor]) -> None:
+    """Both devices are seen, the other one is ended, and is logged out at its next click; this one is not."""
+    here, there = log_in(visit()), log_in(visit())
+    here.open(DEVICES)
+    assert len(names(here)) == 2
+    assert here.one(".this-one .badge").text == "This device"
+
+    here.press("Log out")
+    assert "has been ended" in here.one("[role=status]").text
+    assert len(names(here)) == 1
+    assert "Unauthorized" in there.open(DEVICES).text
+    assert len(names(here.open(DEVICES))) == 1
+
+
+def test_it_works_without_scripts_and_with_the_keyboard(visit: t.Callable[[], Visitor], seeded: list[str]) -> None:
+    """With JavaScript off, the tabulator and the enter key end all other devices."""
+    visitor = visit()
+    visitor.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        log_in(visitor)
+        assert len(names(visitor)) == 4
+        for _ in range(4):
+            visitor.driver.switch_to.active_element.send_keys(Keys.TAB)
+        focused = visitor.driver.switch_to.active_element
+        assert focused.text == "Log out all other devices"
+        focused.send_keys(Keys.ENTER)
+        assert visitor.one("[role=status]").text == "All other sessions have been ended."
+        assert len(names(visitor)) == 1
+    finally:
+        visitor.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_the_admin_lists_filters_and_ends(visitor: Visitor, seeded: list[str]) -> None:
+    """Search by user, look at one, choose two and end them; a stranger is refused."""
+    assert "Forbidden" in log_in(visitor).open(LIST).text
+
+    log_in(visitor, "root").open(LIST)
+    visitor.fill(User_id="ada").press("Show")
+    assert {found.get_attribute("value") for found in visitor.all("tbody input")} >= set(seeded)
+
+    visitor.all("tbody td a")[0].click()
+    assert "•••" not in visitor.text
+    visitor.open(f"{LIST}?user=ada")
+    for box in visitor.all("tbody input")[:2]:
+        box.click()
+    visitor.press("End the chosen sessions")
+    assert visitor.one("[role=status]").text == "2 sessions have been ended."
+    assert visitor.path.startswith(f"{LIST}?")
+    assert len(visitor.all("tbody tr")) == 1
+
+
+def test_the_admin_pages_through(visitor: Visitor, seeded: list[str]) -> None:
+    """Page by page through all of them, and back to the first."""
+    log_in(visitor, "root").open(LIST)
+    seen = []
+    for _ in range(2):
+        seen += [found.get_attribute("value") for found in visitor.all("tbody input")]
+        visitor.press("Next page")
+    seen += [found.get_attribute("value") for found in visitor.all("tbody input")]
+
+    assert len(seen) == len(set(seen)) == 121
+    assert visitor.press("First page").path == f"{LIST}?state=live&order=latest"
+
+
+def test_hidden_values_are_masked(visitor: Visitor) -> None:
+    """The details show what is stored, but not what is to be hidden."""
+    log_in(visitor, "root").open(LIST).all("tbody td a")[0].click()
+
+    assert "Morning mug" in visitor.text
+    assert "•••" in visitor.text
+    assert "4111" not in visitor.text
+
+
+def test_the_overview_draws(visitor: Visitor, seeded: list[str]) -> None:
+    """Four pictures with bars that have a height."""
+    log_in(visitor, "root").open(OVERVIEW)
+    heights = visitor.driver.execute_script(
+        "return [...document.querySelectorAll('svg.chart')].map(chart =>"
+        " Math.max(...[...chart.querySelectorAll('rect')].map(bar => bar.getBoundingClientRect().height)))"
+    )
+
+    assert len(heights) == 4
+    assert min(heights) > 50
+
+
+def test_the_cookie_and_where_everything_comes_from(visitor: Visitor, seeded: list[str]) -> None:
+    """The cookie is kept from scripts; nothing is loaded from another host."""
+    cookie = log_in(visitor, "root").driver.get_cookie("session")
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+
+    for path in (DEVICES, LIST, OVERVIEW):
+        visitor.open(path)
+        loaded = visitor.driver.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
+        assert loaded
+        assert [url for url in loaded if not url.startswith(visitor.url)] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_a_phone_and_everybody(visitor: Visitor, seeded: list[str], axe: str, scheme: str) -> None:
+    """At 375 pixels nothing is wider than the window; axe-core finds no serious fault. Takes the pictures."""
+    visitor.driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    details = f"/admin/sessions/session/{seeded[0]}"
+    pages = {"devices": DEVICES, "admin-list": LIST, "admin-overview": OVERVIEW, "admin-details": details}
+    log_in(visitor, "ada").driver.delete_all_cookies()
+    log_in(visitor, "ada" if scheme == "dark" else "root")
+    shown = {"devices": DEVICES} if scheme == "dark" else pages
+    for name, path in shown.items():
+        for width in (1280, 375):
+            visitor.resize(width).open(path)
+            assert len(visitor.all("h1")) == 1, path
+            assert visitor.overflow() <= 0, f"{path} at {width}"
+            visitor.picture(f"people-{name}-{scheme}-{width}")
+            assert faults(visitor, axe) == [], f"{path} at {width}"
+    visitor.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def faults(visitor: Visitor, axe: str) -> list[str]:
+    """What axe-core finds that is serious or worse: the rule, and the elements."""
+    visitor.driver.execute_script(axe)
+    found = visitor.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1]; axe.run().then(result => done(result.violations))"
+    )
+    return [
+        f"{fault['id']}: {[node['html'][:120] for node in fault['nodes']][:5]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
