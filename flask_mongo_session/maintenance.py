@@ -173,13 +173,13 @@ class Lease:
 def index_models(specs: t.Iterable[t.Mapping[str, t.Any]], *, ttl: bool) -> list[IndexModel]:
     """The model's indexes, from what MongoEngine made of its ``meta``; with *ttl* the expiry's is a TTL index.
 
-    The server, too, lets rotation's marks lie for a while; what has expired counts as gone in the meantime.
+    The server knows nothing of a rotation's marks and may remove one early, at its next look once a minute.
     """
     models = []
     for spec in specs:
         options = {name: value for name, value in spec.items() if name not in ("fields", "cls")}
         if ttl and spec["fields"] == [("expires_at", 1)]:
-            options["expireAfterSeconds"] = MARK_SECONDS
+            options["expireAfterSeconds"] = 0
         models.append(IndexModel(spec["fields"], **options))
 
     return models
@@ -219,12 +219,12 @@ def _create_one_by_one(collection: t.Any, models: list[IndexModel]) -> None:
 
 def _switch_ttl(collection: t.Any, *, ttl: bool) -> None:
     """Turn the index on the expiry into a TTL index (MongoDB 5.1+ does so in place), or make it wait for ever."""
-    index = {"keyPattern": {"expires_at": 1}, "expireAfterSeconds": MARK_SECONDS if ttl else NEVER_SECONDS}
+    index = {"keyPattern": {"expires_at": 1}, "expireAfterSeconds": 0 if ttl else NEVER_SECONDS}
     try:
         collection.database.command("collMod", collection.name, index=index)
     except OperationFailure:
         collection.drop_index([("expires_at", 1)])
-        collection.create_index([("expires_at", 1)], **({"expireAfterSeconds": MARK_SECONDS} if ttl else {}))
+        collection.create_index([("expires_at", 1)], **({"expireAfterSeconds": 0} if ttl else {}))
 
 
 def build_in_background(connection: Connection, collection: str, models: list[IndexModel]) -> None:
