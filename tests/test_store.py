@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
+import itertools
 import threading
 import time
 import weakref
@@ -325,6 +326,16 @@ def test_sweeps_while_idle(make_store, sessions):
     assert sessions.find_one()["_id"] == live
     wait_for(store.sweeps)
     assert {"at", "count", "seconds"} <= set(store.sweeps()[0])
+
+
+def test_many_workers_one_sweep(make_store):
+    """Several stores on one collection sweep it once an interval, not once each."""
+    interval = dt.timedelta(seconds=0.4)
+    stores = [make_store(cleanup_interval=interval) for _ in range(4)]
+    wait_for(lambda: len(stores[0].sweeps()) >= 4)
+
+    starts = [run["at"] for run in stores[1].sweeps()]
+    assert all(later - earlier > interval / 2 for later, earlier in itertools.pairwise(starts))
 
 
 def test_indexes_are_made_in_the_background(make_store, sessions):
