@@ -79,7 +79,7 @@ def test_a_browser_that_logs_in_is_logged_in(web, browse, log_in, count):
 
 @everyday_and_soak
 @every_log_in
-def test_with_a_permanent_cookie_only_a_slow_read_can_log_out(permanent, browse, log_in, count, record_property):
+def test_with_a_permanent_cookie_only_a_slow_read_can_log_out(permanent, browse, log_in, count):
     """Flask refreshes a permanent cookie with each response, also with that of a read that began before the log-in.
 
     Nothing on the server can tell: the session was alive when it was read. ``SESSION_REFRESH_EACH_REQUEST = False``
@@ -96,7 +96,7 @@ def test_with_a_permanent_cookie_only_a_slow_read_can_log_out(permanent, browse,
             assert visit.bringers[-1] == "reading", (seed, visit.bringers)
             assert visit.browser.cookie.partition(".")[0] == visit.cookie.partition(".")[0]
         visit.check_old_cookie_is_worthless()
-    record_property("log-ins lost to a slow read", f"{lost} of {count}")
+    print(f"{lost} of {count} log-ins lost to a slow read")  # noqa: T201 - the figure is what the test is about
     assert lost < count / 2
 
 
