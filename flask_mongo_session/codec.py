@@ -100,6 +100,8 @@ def size(document: dict[str, t.Any]) -> int:
 
 def field_name(key: str) -> str:
     """The field of ``data`` that holds session key *key*: any string, as a name that is no path and no operator."""
+    if key.isidentifier():
+        return key
     if key == "":
         return "%"
 

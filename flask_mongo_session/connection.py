@@ -146,6 +146,14 @@ class DatabaseClock:
 
         return moment(time.monotonic() * 1000 + t.cast("float", self._offset))
 
+    def known(self) -> dt.datetime | None:
+        """The database's now where it need not be asked, ``None`` otherwise."""
+        now = time.monotonic()
+        if not self._measured or now - self._measured > CLOCK_MAX_AGE or now - self._checked > PRIMARY_CHECK_AGE:
+            return None
+
+        return moment(self.estimate())
+
     def estimate(self) -> int:
         """The database's now in milliseconds as far as known without asking; at first the host's."""
         if self._offset is None:

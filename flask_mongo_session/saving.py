@@ -374,11 +374,11 @@ class Saver:
         return Ticket(before.token, touched, session.permanent, _optional_ms(frame.deadline))
 
     def _stored(self, token: str, encoded: dict[str, t.Any], frame: Frame) -> StoredSession:
-        before = self._session.stored
-        kept = before is not None and before.sid == session_id(token)
+        before, sid = self._session.stored, session_id(token)
+        kept = before is not None and before.sid == sid
 
         return StoredSession(
-            sid=session_id(token),
+            sid=sid,
             expires_at=frame.expires_at,
             data=dict(self._session.values_now()),
             encoded=encoded,

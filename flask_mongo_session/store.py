@@ -198,6 +198,10 @@ class MongoSessionStore(RecordCommands):
 
     def now(self) -> dt.datetime:
         """The database's now (UTC)."""
+        known = self.connection.clock.known()
+        if known is not None:
+            return known
+
         with self.connection.operation():
             return self.connection.now()
 
