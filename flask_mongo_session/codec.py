@@ -7,6 +7,7 @@ evaluates what it reads.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import typing as t
@@ -96,6 +97,23 @@ def as_stored(value: t.Any) -> t.Any:
 def size(document: dict[str, t.Any]) -> int:
     """Bytes that the encoded *document* takes."""
     return len(bson.encode(document, codec_options=CODEC_OPTIONS))
+
+
+def documents(batch: bytes) -> t.Iterable[dict[str, t.Any]]:
+    """The documents of a raw batch; one that is malformed does not take its neighbours along."""
+    try:
+        return bson.decode_all(batch, CODEC_OPTIONS)
+    except bson.errors.BSONError:
+        return _well_formed(batch)
+
+
+def _well_formed(batch: bytes) -> t.Iterator[dict[str, t.Any]]:
+    start = 0
+    while start < len(batch):
+        end = start + int.from_bytes(batch[start : start + 4], "little")
+        with contextlib.suppress(bson.errors.BSONError):
+            yield bson.decode(batch[start:end], CODEC_OPTIONS)
+        start = end
 
 
 def field_name(key: str) -> str:

@@ -14,11 +14,7 @@ import time
 import typing as t
 import weakref
 
-import bson
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
 from pymongo import IndexModel
-from pymongo.collection import Collection
 from pymongo.database import Database
 
 from . import codec, maintenance, signals
@@ -34,6 +30,8 @@ if t.TYPE_CHECKING:
 
 #: Bytes; a MongoDB document may take 16 MiB.
 MAX_SIZE = 1024 * 1024
+#: Records that are read at once where all of them are wanted.
+_BATCH_SIZE = 500
 
 
 class MongoSessionStore(RecordCommands):
@@ -132,23 +130,17 @@ class MongoSessionStore(RecordCommands):
         fields = ["data", *(declared.db_field for declared in self.schema.declared.values())]
         with self.operation():
             live = {"_id": {"$type": "string"}, "expires_at": {"$gt": self.connection.now()}}
-            cursor = self._raw_collection.find(live, dict.fromkeys(fields, True))
+            batches = self.collection.find_raw_batches(live, dict.fromkeys(fields, True), batch_size=_BATCH_SIZE)
 
         records = self._records
         while True:
             with self.operation():
-                raw = next(cursor, None)
-            if raw is None:
+                batch = t.cast("bytes | None", next(batches, None))
+            if batch is None:
                 return
-            with contextlib.suppress(DamagedDocument, bson.errors.BSONError):
-                document = bson.decode(raw.raw, codec.CODEC_OPTIONS)
-                yield document["_id"], self.schema.decode_all(records.encoded(document))
-
-    @property
-    def _raw_collection(self) -> Collection[RawBSONDocument]:
-        """The collection with documents undecoded: one that is malformed must not take its neighbours along."""
-        raw: CodecOptions[RawBSONDocument] = codec.CODEC_OPTIONS.with_options(document_class=RawBSONDocument)
-        return self.collection.with_options(codec_options=raw)
+            for document in codec.documents(batch):
+                with contextlib.suppress(DamagedDocument):
+                    yield document["_id"], self.schema.decode_all(records.encoded(document))
 
     def delete_expired(self, batch_size: int = maintenance.BATCH_SIZE) -> int:
         """Remove all expired records now, whoever's turn it is; returns how many."""
