@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
-import itertools
 import threading
 import time
 import weakref
@@ -328,14 +327,17 @@ def test_sweeps_while_idle(make_store, sessions):
     assert {"at", "count", "seconds"} <= set(store.sweeps()[0])
 
 
-def test_many_workers_one_sweep(make_store):
-    """Several stores on one collection sweep it once an interval, not once each."""
-    interval = dt.timedelta(seconds=0.4)
-    stores = [make_store(cleanup_interval=interval) for _ in range(4)]
-    wait_for(lambda: len(stores[0].sweeps()) >= 4)
+def test_many_workers_one_sweep(make_store, database):
+    """Several stores on one collection sweep it once an interval, not once each.
 
-    starts = [run["at"] for run in stores[1].sweeps()]
-    assert all(later - earlier > interval / 2 for later, earlier in itertools.pairwise(starts))
+    A second is long enough for the lease's margin to cover how far readings of the clock differ on a busy machine.
+    """
+    began = time.monotonic()
+    stores = [make_store(cleanup_interval=1) for _ in range(4)]
+    wait_for(lambda: len(stores[0].sweeps()) >= 3)
+    turns = database["sessions_lease"].find_one()["fence"]
+
+    assert turns <= (time.monotonic() - began) / 0.9 + 1
 
 
 def test_indexes_are_made_in_the_background(make_store, sessions):
