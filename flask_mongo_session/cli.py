@@ -103,7 +103,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
 @_reporting
 def list_sessions(*, user: str | None, limit: int, as_json: bool) -> None:
     """List live sessions."""
-    found = _extension().recent(limit) if user is None else _extension().of_user(user)[:limit]
+    found = _extension().recent(limit) if user is None else _extension().of_user(user, limit)
     if as_json:
         _print_json([vars(info) for info in found])
         return

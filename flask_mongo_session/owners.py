@@ -13,9 +13,11 @@ from . import signals
 from .commands import RecordCommands, is_id
 from .connection import moment
 from .exceptions import TooManySessions
+from .maintenance import MARK_SECONDS
 from .records import Document
 
 _REASON = "revoked"
+_MARK_TIME = dt.timedelta(seconds=MARK_SECONDS)
 #: Ids in one command.
 _BATCH = 1_000
 _DATES = ("created_at", "expires_at", "touched_at", "authenticated_at", "deadline")
@@ -81,9 +83,9 @@ class Owners:
         chosen: Document = {"_id": sid} if user_id is None else {"_id": sid, "user_id": str(user_id)}
         store = self._store
         with store.operation():
-            live = {**chosen, "ended": None, "expires_at": {"$gt": store.connection.now()}}
-            removed = store.collection.delete_one(live).deleted_count
-            mark = None if removed else store.collection.find_one({**chosen, "ended.successor": {"$type": "string"}})
+            now = store.connection.now()
+            removed = store.collection.delete_one({**chosen, "ended": None, "expires_at": {"$gt": now}}).deleted_count
+            mark = None if removed else store.collection.find_one({**chosen, **_rotated_since(now - _MARK_TIME)})
         if mark:
             return store.follow(mark, _REASON)
         if removed:
@@ -112,7 +114,7 @@ class Owners:
         for sid in live:
             self._store.announce(signals.session_destroyed, sid=sid, reason=_REASON)
 
-        return len(live) + self._end_rotations(user, keep)
+        return len(live) + self._end_rotations(user, kept)
 
     def forget_marks(self, user_id: t.Any) -> None:
         """Take the user's name off what rotations left behind, which may lie there for some seconds more."""
@@ -132,11 +134,15 @@ class Owners:
 
         return found
 
-    def _successors(self, user: str) -> dict[str, str]:
-        """Where the user's rotations of the last seconds lead: from session id to session id."""
+    def _successors(self, user: str, *, of_late: bool = False) -> dict[str, str]:
+        """Where the user's rotations lead, from session id to session id; with *of_late* those that may be under way.
+
+        Marks lie there for ten seconds, or until the next sweep.
+        """
         with self._store.operation():
-            chosen = {"user_id": user, "ended.successor": {"$type": "string"}}
-            return {mark["_id"]: mark["ended"]["successor"] for mark in self._store.collection.find(chosen)}
+            since = self._store.connection.now() - _MARK_TIME if of_late else moment(0)
+            marks = self._store.collection.find({"user_id": user, **_rotated_since(since)}, {"ended": True})
+            return {mark["_id"]: mark["ended"]["successor"] for mark in marks}
 
     @staticmethod
     def _trail(keep: str | None, successors: t.Mapping[str, str]) -> set[str]:
@@ -147,11 +153,13 @@ class Owners:
 
         return trail
 
-    def _end_rotations(self, user: str, keep: str | None) -> int:
-        successors = self._successors(user)
-        spared = self._trail(keep, successors)
+    def _end_rotations(self, user: str, kept: set[str]) -> int:
+        successors = self._successors(user, of_late=True)
+        for start in [*kept]:
+            kept |= self._trail(start, successors)
+
         count = 0
-        for sid in set(successors.values()) - spared - successors.keys():
+        for sid in set(successors.values()) - kept - successors.keys():
             before = self._store.bury(sid)
             if before is not None:
                 count += self._end_buried(sid, before)
@@ -197,6 +205,10 @@ class Owners:
             raise TooManySessions(allowed)
 
         return sid not in doomed
+
+
+def _rotated_since(since: dt.datetime) -> Document:
+    return {"ended.successor": {"$type": "string"}, "ended.at": {"$gt": since}}
 
 
 def _rank(info: SessionInfo) -> tuple[dt.datetime, str]:

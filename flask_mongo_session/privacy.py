@@ -9,6 +9,8 @@ import typing as t
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
+from bson.errors import BSONError
+
 from .commands import RecordCommands, is_id
 from .exceptions import DamagedDocument
 from .owners import Owners, SessionInfo, user_key
@@ -25,8 +27,11 @@ def describe(store: RecordCommands, sid: str, hidden: t.Collection[str] = ()) ->
     if not is_id(sid):
         return None
 
-    with store.operation():
-        document = store.collection.find_one({"_id": sid, "ended": None})
+    try:
+        with store.operation():
+            document = store.collection.find_one({"_id": sid, "ended": None})
+    except BSONError:
+        return {"sid": sid, "damaged": "Its BSON is malformed.", "data": {}}
 
     return None if document is None else _description(store, document, hidden)
 

@@ -199,6 +199,16 @@ def test_revoke_follows_a_rotation(ours, log_in):
     assert browser.get("/read/user_id").text == "None"
 
 
+def test_an_id_from_before_an_old_rotation_is_unknown(ours, log_in, move_clock, destroyed):
+    """Swept or not: what a rotation left behind counts for ten seconds."""
+    browser, sid = log_in()
+    browser.get("/rotate")
+    move_clock(11)
+
+    assert not ours.revoke(sid)
+    assert (browser.get("/read/user_id").text, destroyed) == ("ada", [])
+
+
 # -- ending all -------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +238,20 @@ def test_expired_sessions_are_not_counted(ours, store):
 
     assert ours.revoke_user("ada") == 0
     assert store.collection.count_documents({}) == 0
+
+
+def test_old_rotations_are_not_followed(ours, log_in, move_clock, commands, sessions):
+    """What they left behind may lie there unswept, but nothing can come of it any more; the kept one is found by it."""
+    browser, keep = log_in()
+    for _ in range(5):
+        browser.get("/rotate")
+    log_in()
+    move_clock(11)
+    commands.clear()
+
+    assert ours.revoke_user("ada", keep=keep) == 1
+    assert commands.names == ["find", "find", "delete", "find"]
+    assert browser.get("/read/user_id").text == "ada"
 
 
 @pytest.mark.parametrize("moment", ["before", "between", "after"])

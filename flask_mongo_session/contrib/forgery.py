@@ -26,7 +26,8 @@ def is_genuine() -> bool:
     """Whether the posted form came from a page of ours; Flask-WTF answers by itself when it did not."""
     protection = current_app.extensions.get("csrf")
     if protection is None:
-        return hmac.compare_digest(request.form.get(_FIELD, "").encode(), _own_token().encode())
+        token = _own_token()
+        return token != "" and hmac.compare_digest(request.form.get(_FIELD, "").encode(), token.encode())
     if current_app.config.get("WTF_CSRF_ENABLED", True):
         protection.protect()
 
@@ -34,9 +35,12 @@ def is_genuine() -> bool:
 
 
 def _own_token() -> str:
-    """Bound to this session: nobody without the secret key can compute it, and it leads back to nothing."""
+    """Bound to this session: nobody without the secret key can compute it. Without a session there is none."""
+    if session.token is None:  # type: ignore[attr-defined]  # ours, behind Flask's proxy
+        return ""
+
     key = t.cast("str | bytes", current_app.secret_key)
     secret = key.encode() if isinstance(key, str) else key
-    message = f"flask-mongo-session form {session.token}"  # type: ignore[attr-defined]  # ours, behind Flask's proxy
+    message = f"flask-mongo-session form {session.token}"  # type: ignore[attr-defined]  # same
 
     return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()
