@@ -102,16 +102,15 @@ class RecordCommands:
 
     def create(self, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
         """Store a new session; ``False`` when it was revoked before it was there."""
-        if not self._insert(sid, encoded, frame):
+        document = self._records.document(sid, encoded, frame)
+        self._check_size(document)
+        if not self._insert(document):
             return False
 
         self.announce(signals.session_created, sid=sid, user_id=frame.user_id)
         return True
 
-    def _insert(self, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
-        document = self._records.document(sid, encoded, frame)
-        self._check_size(document)
-
+    def _insert(self, document: Document) -> bool:
         try:
             with self.operation():
                 self.collection.insert_one(document)
@@ -216,8 +215,11 @@ class RecordCommands:
         return bool(found)
 
     def succeed(self, old_sid: str, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> bool:
-        """Second half: store the successor; ``False`` when it was revoked in between."""
-        if not self._insert(sid, encoded, frame):
+        """Second half: store the successor; ``False`` when it was revoked in between.
+
+        Its size was judged before the first half: to refuse it now would be to lose the session.
+        """
+        if not self._insert(self._records.document(sid, encoded, frame)):
             return False
 
         self.announce(signals.session_regenerated, sid=sid, old_sid=old_sid, user_id=frame.user_id)

@@ -267,6 +267,20 @@ def test_a_log_out_follows_a_trail_that_another_began_to_bury(web, history):
     one.check_data_is_gone()
 
 
+@pytest.mark.parametrize("room", range(0, 400, 40))
+def test_a_session_near_its_size_limit_survives_a_rotation(make_web, browse, room):
+    """Whether it fits is judged before the old record is given up, whatever the new one carries beside the keys."""
+    web = make_web(SESSION_MAX_SIZE=2_048)
+    browser = browse(web)
+    browser.get("/start")
+    value = "x" * (1_850 - room)
+    assert browser.get(f"/change/big/{value}").status_code == 200
+
+    assert browser.get("/regenerate").status_code == 200
+
+    assert browser.get("/read/big").text == value
+
+
 def test_a_mark_is_never_written_to(web, history):
     """Not even by a request that took the time long before the rotation."""
     one = history()
