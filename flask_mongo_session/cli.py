@@ -166,7 +166,7 @@ def stats(*, as_json: bool) -> None:
     rows.append(("with a user", f"{about}{figures.with_user}"))
     rows += [(f"active in the last {span}", f"{about}{count}") for span, count in figures.active]
     rows.append(("average size", f"{about}{figures.average_size} bytes"))
-    rows += [(f"users with {name}", f"{percent} %") for name, percent in figures.per_user]
+    rows += [(f"users with {name} sessions", f"{percent} %") for name, percent in figures.per_user]
     rows += [(f"sweep {_time(run['at'])}", f"{run['count']} in {run['seconds']} s") for run in figures.sweeps[:5]]
     _print_table(("", ""), rows)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import subprocess
+import sys
 
 import pytest
 from flask import session
@@ -266,3 +268,19 @@ def test_times_are_said_as_people_say_them(seconds, said):
     now = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
 
     assert time_ago(None if seconds is None else now - dt.timedelta(seconds=seconds), now) == said
+
+
+@pytest.mark.parametrize(
+    ("missing", "program", "told"),
+    [
+        ("ua_parser", "import flask_mongo_session.contrib.devices", "flask-mongo-session[devices]"),
+        ("flask_admin", "import flask_mongo_session.contrib.admin", "flask-mongo-session[admin]"),
+        ("ua_parser", "from flask_mongo_session.contrib import admin; print(admin._device_name('curl/8'))", "curl/8"),
+    ],
+)
+def test_without_the_extra_one_is_told_what_to_install(missing, program, told):
+    """A part whose package is missing names it; the administration does without names of devices."""
+    program = f"import sys; sys.modules[{missing!r}] = None; {program}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+
+    assert told in done.stdout + done.stderr
