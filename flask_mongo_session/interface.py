@@ -78,7 +78,9 @@ class MongoSessionInterface(SessionInterface):
         value = _cookie(request, self.get_cookie_name(app))
         ticket = self._read_ticket(signer, value) if value else None
 
-        return self.session_class(self.store.schema, self.store.load, ticket, self._surroundings_of(request))
+        session = self.session_class(self.store.schema, self.store.load, ticket, self._surroundings_of(request))
+        session.received = value
+        return session
 
     def signer(self, app: Flask) -> TicketSigner | None:
         """The signer for the application's present keys; ``None`` when it has none."""
@@ -141,9 +143,9 @@ class MongoSessionInterface(SessionInterface):
         return super().should_set_cookie(app, session) and not self._is_there(app, session)
 
     def _is_there(self, app: Flask, session: SessionMixin) -> bool:
-        """Whether the browser has the very cookie, with the attributes that this process gives."""
-        ticket = session.ticket if isinstance(session, ServerSideSession) else None
-        if ticket is None or ticket != t.cast("ServerSideSession", session).received:
+        """Whether the browser has the very cookie, under the newest key and with the present attributes."""
+        signer, own = self.signer(app), t.cast("ServerSideSession", session)
+        if signer is None or own.ticket is None or own.received != signer.sign(own.ticket):
             return False
 
         return self._attributes_sent == self._cookie_attributes(app)

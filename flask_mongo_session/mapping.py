@@ -71,8 +71,9 @@ class LazyMapping(SessionMixin):
         #: Other records that end with this request, and why.
         self.ending: list[tuple[str, str]] = []
         self.origin = Origin.NONE if ticket is None else Origin.UNREAD
-        #: The cookie's content: as it came, and as it is to be.
-        self.received = self.ticket = ticket
+        #: What the cookie says, and the cookie as it came; for the one who saves.
+        self.ticket = ticket
+        self.received: str | None = None
         self.surroundings = surroundings or Surroundings()
         #: Whether a new token was asked for, whether the user was authenticated anew, whether all keys were emptied.
         self.regenerating = self.confirmed = self.cleared = False
