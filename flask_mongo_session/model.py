@@ -93,7 +93,7 @@ class SessionDocument(Document):
     ip = StringField()
     user_agent = StringField()
     #: Only on the record that a rotation leaves behind for ten seconds: ``at``, ``user_id``, ``successor``.
-    ended = DictField()
+    ended = DictField(default=None)
 
     meta: t.ClassVar[dict[str, t.Any]] = {
         "abstract": True,
