@@ -14,7 +14,9 @@ from pathlib import Path
 
 from flask import Flask
 
-from . import accounts, cart, catalogue, database, errors, formats, security, seed, session_page
+from flask_mongo_session.contrib.devices import devices_blueprint
+
+from . import accounts, cart, catalogue, database, errors, formats, security, seed, session_page, staff
 from .extensions import csrf, login_manager, sessions
 
 __all__ = ["create_app"]
@@ -25,6 +27,7 @@ DEFAULTS: dict[str, t.Any] = {
     "SESSION_COOKIE_SAMESITE": "Lax",
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "SESSION_TRACK_DEVICE": True,
+    "SESSION_ADMIN_HIDE": session_page.HIDDEN,
 }
 
 
@@ -45,8 +48,9 @@ def create_app(config: t.Mapping[str, t.Any] | None = None) -> Flask:
 
     for part in (catalogue, cart, accounts, session_page):
         app.register_blueprint(part.blueprint)
+    app.register_blueprint(devices_blueprint(sessions), url_prefix="/account/devices")
 
-    for part in (database, formats, security, errors, seed):
+    for part in (database, formats, security, errors, staff, seed):
         part.init_app(app)
 
     return app

@@ -10,6 +10,7 @@ from flask_mongo_session import SessionStoreUnavailable
 
 TITLES = {
     400: "That form could not be accepted",
+    403: "Staff only",
     404: "There is nothing on this shelf",
     405: "That does not work here",
     413: "That was too much",

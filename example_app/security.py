@@ -30,7 +30,7 @@ def secured(response: Response) -> Response:
     """Add the headers; a page, unlike a static file, is one visitor's own and kept by no cache."""
     response.headers.update(HEADERS)
 
-    if request.endpoint != "static":
+    if not (request.endpoint or "").endswith("static"):
         response.headers.setdefault("Cache-Control", "no-store")
 
     return response

@@ -15,6 +15,7 @@ from werkzeug.security import generate_password_hash
 
 from flask_mongo_session import session_id
 
+from . import extensions
 from .models import THEMES, Product, ShopSession, User
 from .stock import stock_shelves
 
@@ -35,7 +36,7 @@ BROWSERS = [
 ]
 
 # Of the visits: how many are by customers, how many left a message, how many are over already.
-CUSTOMERS, MESSAGES, OVER = 0.7, 0.2, 0.05
+CUSTOMERS, MESSAGES, OVER = 0.7, 0.2, 0.03
 
 
 def init_app(app: Flask) -> None:
@@ -44,8 +45,8 @@ def init_app(app: Flask) -> None:
 
 
 @click.command("seed")
-@click.option("--customers", default=12, show_default=True, help="How many customers there shall be.")
-@click.option("--sessions", default=60, show_default=True, help="How many visits to add.")
+@click.option("--customers", default=40, show_default=True, help="How many customers there shall be.")
+@click.option("--sessions", default=240, show_default=True, help="How many visits to add.")
 @with_appcontext
 def seed(customers: int, sessions: int) -> None:
     """Fill the shop: products, customers, visits, and a member of the staff who may look at them."""
@@ -81,11 +82,13 @@ def invite(count: int) -> list[User]:
 
 
 def hire() -> tuple[str, str]:
-    """A member of the staff with a new password."""
+    """A member of the staff with a new password; whoever used the address before is logged out."""
     email, password = "staff@example.com", secrets.token_urlsafe(9)
-    user = User.objects(email=email).first() or User(email=email, name="Robin of Kiln Street", is_staff=True)
+    user = User.objects(email=email).first() or User(email=email, name="Robin of Kiln Street")
+    user.is_staff = True
     user.set_password(password)
     user.save()
+    extensions.sessions.revoke_user(user.get_id())
 
     return email, password
 
@@ -131,13 +134,13 @@ def full_names() -> t.Iterator[str]:
 
 
 def visits(people: list[User], count: int) -> t.Iterator[ShopSession]:
-    """Sessions of the last two weeks, some of them over; nobody has the tokens that they belong to."""
+    """Sessions last used within two weeks, some of them over; nobody has the tokens that they belong to."""
     now = ShopSession.database_now()
     products = [product.id for product in Product.objects.only("id")]
 
     for _ in range(count):
-        begun = now - timedelta(days=14 * CHANCE.random() ** 2)
-        seen = begun + (now - begun) * CHANCE.random()
+        seen = now - timedelta(days=14 * CHANCE.random() ** 2)
+        begun = seen - timedelta(hours=CHANCE.expovariate(1 / 8))
         customer = CHANCE.choice(people) if people and CHANCE.random() < CUSTOMERS else None
         who = {"_user_id": customer.get_id(), "_fresh": True} if customer else {}
         over = CHANCE.random() < OVER
@@ -149,6 +152,7 @@ def visits(people: list[User], count: int) -> t.Iterator[ShopSession]:
             cart=CHANCE.choices(products, k=CHANCE.choice((0, 0, 1, 1, 2, 3, 5))),
             user_id=customer.get_id() if customer else None,
             created_at=begun,
+            authenticated_at=begun if customer else None,
             touched_at=seen,
             expires_at=now - timedelta(minutes=CHANCE.uniform(1, 600)) if over else seen + timedelta(days=14),
             ip=f"198.51.100.{CHANCE.randrange(1, 255)}",

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("flask_login", reason="the example application needs the extra [example]")
-pytest.importorskip("flask_wtf", reason="the example application needs the extra [example]")
+for needed in ("flask_login", "flask_wtf", "flask_admin", "ua_parser"):
+    pytest.importorskip(needed, reason="the example application needs the extra [example]")
 
 if t.TYPE_CHECKING:
     from flask import Flask
@@ -85,6 +85,18 @@ def shop(mongo_server: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def customer(shop: Flask) -> Customer:
     """Somebody who has never been here."""
     return Customer(shop.test_client())
+
+
+@pytest.fixture
+def staff(shop: Flask) -> Customer:
+    """A member of the staff, logged in."""
+    from example_app.models import User
+
+    robin = Customer(shop.test_client())
+    robin.register("robin@example.com")
+    with shop.app_context():
+        User.objects(email="robin@example.com").update_one(set__is_staff=True)
+    return robin
 
 
 def documents(shop: Flask) -> list[dict[str, t.Any]]:
@@ -272,6 +284,107 @@ def test_deleting_the_account_asks_for_the_password_when_that_was_long_ago(custo
     assert "Your account is deleted." in customer.post("/account/delete").text
 
 
+# --- Devices and staff
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+STAFF_PAGES = ["/admin/", "/admin/sessions/", "/admin/sessions/overview", "/admin/sessions/session/none"]
+
+
+def ids_of(shop: Flask, email: str) -> list[str]:
+    """The session ids of this user."""
+    from example_app.models import User
+
+    with shop.app_context():
+        user_id = User.objects.get(email=email).get_id()
+    return [document["_id"] for document in documents(shop) if document.get("user_id") == user_id]
+
+
+def test_a_device_is_seen_and_ended(customer: Customer, shop: Flask) -> None:
+    """Both are listed in the shop's own page; the other one is asked to log in at its next click, this one is not."""
+    customer.register()
+    elsewhere = Customer(shop.test_client())
+    elsewhere.client.environ_base["HTTP_USER_AGENT"] = FIREFOX
+    elsewhere.log_in()
+
+    page = customer.get("/account/devices/")
+    assert page.text.count('<li class="device') == 2
+    assert "Firefox on Linux" in page.text
+    assert 'aria-label="Shop"' in page.text
+
+    sid = re.search(r'name="session_id" value="([^"]+)"', page.text)[1]
+    page = customer.post("/account/devices/end", page="/account/devices/", session_id=sid)
+    assert page.text.count('<li class="device') == 1
+    assert elsewhere.get("/account").request.path == "/login"
+    assert customer.get("/account").request.path == "/account"
+
+
+def test_somebody_else_s_session_cannot_be_ended(customer: Customer, shop: Flask) -> None:
+    """The same answer as for an id that was made up; the other customer stays logged in."""
+    customer.register()
+    other = Customer(shop.test_client())
+    other.register("bob@example.com")
+    sid = ids_of(shop, "bob@example.com")[0]
+
+    answers = [
+        customer.post("/account/devices/end", page="/account/devices/", session_id=handle)
+        for handle in (sid, "made up")
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert other.get("/account").request.path == "/account"
+
+
+def test_only_staff_may_go_behind_the_counter(customer: Customer, staff: Customer, shop: Flask) -> None:
+    """Who is not logged in may log in; a customer is refused, finds no link, and ends nobody's session."""
+    sid = ids_of(shop, "robin@example.com")[0]
+    assert [customer.get(path).request.path for path in STAFF_PAGES] == ["/login"] * 4
+
+    customer.register()
+    assert [customer.get(path).status_code for path in STAFF_PAGES] == [403] * 4
+    assert "/admin/" not in customer.get("/account").text
+    assert customer.post("/admin/sessions/revoke", page="/account", session_id=sid).status_code == 403
+
+    assert "/admin/sessions/" in staff.get("/account").text
+    assert [staff.get(path).status_code for path in STAFF_PAGES] == [200, 200, 200, 404]
+
+
+def test_who_is_no_longer_staff_is_refused_at_once(staff: Customer, shop: Flask) -> None:
+    """The right is asked for at every request, not kept in the session."""
+    from example_app.models import User
+
+    with shop.app_context():
+        User.objects.update(set__is_staff=False)
+
+    assert staff.get("/admin/sessions/").status_code == 403
+
+
+def test_staff_end_a_session(customer: Customer, staff: Customer, shop: Flask) -> None:
+    """Only with the form's token; the customer is asked to log in at the next click."""
+    customer.register()
+    sid = ids_of(shop, "ada@example.com")[0]
+
+    assert staff.client.post("/admin/sessions/revoke", data={"session_id": sid}).status_code == 400
+    assert customer.get("/account").request.path == "/account"
+
+    page = staff.post("/admin/sessions/revoke", page="/admin/sessions/", session_id=sid)
+    assert "1 session has been ended." in page.text
+    assert customer.get("/account").request.path == "/login"
+
+
+def test_staff_see_what_is_in_a_session_but_no_secrets(customer: Customer, staff: Customer, shop: Flask) -> None:
+    """The message is shown; Flask-WTF's secret and Flask-Login's fingerprint are masked; no token is in the page."""
+    customer.get("/put")
+    customer.add("morning-mug")
+    document = next(one for one in documents(shop) if "message" in one.get("data", {}))
+
+    page = staff.get(f"/admin/sessions/session/{document['_id']}")
+
+    assert "Hello from a session!" in page.text
+    assert "•••" in page.text
+    assert document["data"]["csrf_token"] not in page.text
+    assert customer.cookie.split(".")[0] not in page.text
+
+
 # --- Catalogue and cart
 
 
@@ -397,16 +510,17 @@ def test_a_form_without_its_token_is_refused(customer: Customer, shop: Flask, pa
     assert documents(shop) == []
 
 
-def test_every_response_carries_the_safe_headers(customer: Customer) -> None:
-    """No script from anywhere, nothing inline, no frame, no sniffing; pages are not kept by caches."""
-    for path in ("/", "/login", "/session", "/no/such/page", "/static/shop.css"):
-        response = customer.get(path)
+def test_every_response_carries_the_safe_headers(customer: Customer, staff: Customer) -> None:
+    """No script from anywhere, nothing inline, no frame, no sniffing, behind the counter too; caches keep no page."""
+    for path in ("/", "/login", "/session", "/no/such/page", "/static/shop.css", "/account/devices/", *STAFF_PAGES):
+        response = staff.get(path)
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert not re.search(r"<script|<style| style=| on\w+=", response.text)
         response.close()
 
     assert customer.get("/login").headers["Cache-Control"] == "no-store"
+    assert staff.get("/admin/sessions/").headers["Cache-Control"] == "no-store"
 
 
 def test_the_secret_key_is_made_once_and_kept_private(shop: Flask, tmp_path: Path, mongo_server: t.Any) -> None:
@@ -453,6 +567,22 @@ def test_seed_fills_the_shop(shop: Flask) -> None:
         assert ShopSession.objects.count() == 50
         customer = ShopSession.objects.live().filter(user_id__ne=None).first()
         assert User.by_id(customer.user_id) is not None
+
+    staff = Customer(shop.test_client())
+    staff.post("/login", email=email, password=password)
+    assert staff.get("/admin/sessions/").text.count('name="session_id"') > 40
+    assert customer.user_id in staff.get(f"/admin/sessions/?user={customer.user_id}").text
+    assert staff.get("/admin/sessions/overview").text.count("<svg") == 4
+
+
+def test_seeding_logs_out_who_had_the_address_of_the_staff(customer: Customer, shop: Flask) -> None:
+    """A customer who registered with it before neither stays logged in nor knows the password."""
+    customer.register("staff@example.com")
+
+    shop.test_cli_runner().invoke(args=["seed", "--customers", "1", "--sessions", "1"])
+
+    assert customer.get("/admin/sessions/").request.path == "/login"
+    assert "do not match" in customer.post("/login", email="staff@example.com", password=PASSWORD).text
 
 
 class Browser:
