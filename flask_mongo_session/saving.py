@@ -8,8 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import typing as t
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 from .changes import UNSET
 from .connection import milliseconds, moment
@@ -55,6 +54,13 @@ class Policy:
     rotate_on_login: bool = True
     #: How many live sessions a user may have, and what gives way: ``"oldest"`` or ``"refuse"``; ``None``: any number.
     max_per_user: tuple[int, str] | None = None
+    #: Milliseconds after which a touch is due. (No ``cached_property``: before Python 3.12 it takes one lock for all,
+    #: which a fork may leave locked for ever.)
+    due_after: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        interval = min(self.touch_interval, self.idle / 10)
+        object.__setattr__(self, "due_after", max(interval // dt.timedelta(milliseconds=1), 1))
 
     def expiry(self, now: dt.datetime, deadline: dt.datetime | None) -> dt.datetime:
         """The one truth about expiry."""
@@ -63,12 +69,7 @@ class Policy:
 
     def is_due(self, touched: int, now: int) -> bool:
         """Whether the last touch is so long ago that the next one is due; a time in the future says nothing."""
-        return not 0 <= now - touched < self._due_after
-
-    @cached_property
-    def _due_after(self) -> int:
-        """Milliseconds."""
-        return max(min(self.touch_interval, self.idle / 10) // dt.timedelta(milliseconds=1), 1)
+        return not 0 <= now - touched < self.due_after
 
 
 class Saver:
@@ -78,6 +79,7 @@ class Saver:
         self._session = session
         self._store = store
         self._policy = policy
+        self._token: str | None = None
 
     def save(self) -> Outcome:
         """Send what is owed. Raises :exc:`SessionStoreUnavailable`, or what assigning a value would have raised."""
@@ -111,10 +113,13 @@ class Saver:
             if reason != "logout":
                 self._store.end(sid, reason)
 
-    @cached_property
+    @property
     def _new_token(self) -> str:
         """The successor's, should there be one."""
-        return new_token()
+        if self._token is None:
+            self._token = new_token()
+
+        return self._token
 
     def _save_own(self) -> Outcome:
         session = self._session

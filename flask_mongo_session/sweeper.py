@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import random
@@ -17,7 +18,7 @@ _MAX_BACK_OFF = 8
 #: Runs come early by up to this part of the interval, so that many workers do not knock at once.
 JITTER = 0.05
 #: Seconds that :meth:`Sweeper.stop` waits for a run to notice.
-_JOIN_TIMEOUT = 5.0
+_JOIN_TIMEOUT, _JOIN_AT_EXIT = 5.0, 1.0
 
 
 class Sweeper:
@@ -73,13 +74,13 @@ class Sweeper:
             )
             self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, patience: float = _JOIN_TIMEOUT) -> None:
         """End the thread and wait for it; harmless without one, and from the thread itself."""
         self._stopping.set()
         thread, self._thread = self._thread, None
 
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
-            thread.join(_JOIN_TIMEOUT)
+            thread.join(patience)
 
     def reset_after_fork(self) -> None:
         """Forget the parent's thread and lock: neither exists on this side of a fork."""
@@ -102,7 +103,7 @@ class Sweeper:
         try:
             count = target(stopping)
         except Exception as error:  # noqa: BLE001 - a sweep that failed must not end the sweeping
-            return self._failed(error)
+            return None if stopping.is_set() else self._failed(error)
 
         self.last_error, self._failures = None, 0
         if count is not None:
@@ -134,10 +135,17 @@ def _loop(reference: weakref.ref[Sweeper], stopping: threading.Event) -> None:
         del sweeper
 
 
+def _stop_all() -> None:
+    """At the end of the process, before clients are closed under a sweep that would complain."""
+    for sweeper in list(_sweepers):
+        sweeper.stop(_JOIN_AT_EXIT)
+
+
 def _after_fork() -> None:
     for sweeper in list(_sweepers):
         sweeper.reset_after_fork()
 
 
+atexit.register(_stop_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

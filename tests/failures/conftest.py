@@ -63,7 +63,7 @@ def stored(uri):
 
 @pytest.fixture
 def failing(server):
-    """Lets commands fail on the server while inside of ``with failing("insert", errorCode=91):``."""
+    """Makes contexts in which the server fails the named commands: ``failing("insert", errorCode=91)``."""
 
     @contextlib.contextmanager
     def fail(*commands, mode="alwaysOn", **data):

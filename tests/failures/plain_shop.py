@@ -68,9 +68,18 @@ def create_app():
             last_count=store.sweeper.last_count,
             last_error=repr(store.sweeper.last_error),
             memory=resident(),
+            ports=local_ports(store.connection.client),
         )
 
+    if os.environ.get("SHOP_WARM"):
+        app.test_client().get("/write/before/fork")  # a client, a thread and connections that a fork leaves behind
     return app
+
+
+def local_ports(client):
+    """Where this process's connections for commands begin."""
+    pools = [server.pool for server in client._topology._servers.values()]
+    return [connection.conn.sock.getsockname()[1] for pool in pools for connection in list(pool.conns)]
 
 
 def resident():

@@ -9,8 +9,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pymongo
 import pytest
 from patience import eventually
+from pymongo.write_concern import WriteConcern
 
 from flask_mongo_session import session_id
 
@@ -193,11 +195,13 @@ def restart_all(replica_set):
 
 
 def suffer(replica_set, traffic, harm, *, calm=2.0):
-    """Do harm and wait for the new primary; seconds from its election until somebody was served."""
+    """Do harm and wait for a new primary that can confirm; seconds from then until somebody was served."""
     before = replica_set.primary()
     harm(replica_set)
     began = time.monotonic()
-    elected = eventually(lambda: new_primary(replica_set, before, harm), 30, "a new primary")
+    eventually(lambda: new_primary(replica_set, before, harm), 30, "a new primary")
+    with replica_set.client() as driver:
+        elected = eventually(lambda: majority_write(driver), 40, "a majority")
     back = traffic.back_after(elected)
     log.info("%s: elected after %.2f s, served %.2f s later", harm.__name__, elected - began, back)
     time.sleep(calm)
@@ -205,9 +209,20 @@ def suffer(replica_set, traffic, harm, *, calm=2.0):
 
 
 def new_primary(replica_set, before, harm):
-    """When another primary was seen (any at all, after a restart of all)."""
+    """Whether another primary is seen (any at all, after a restart of all)."""
     primary = replica_set._find_primary()
-    return time.monotonic() if primary and (primary is not before or harm is restart_all) else None
+    return primary and (primary is not before or harm is restart_all)
+
+
+def majority_write(driver):
+    """When the driver alone had a write confirmed by a majority: a secondary may yet have to find the new primary."""
+    confirmed = driver.get_database("probe", write_concern=WriteConcern("majority"))
+    try:
+        with pymongo.timeout(1):
+            confirmed.probe.insert_one({})
+    except pymongo.errors.PyMongoError:
+        return None
+    return time.monotonic()
 
 
 def test_a_primary_dies_and_another_one_steps_down(replica_set, replica_shop):
