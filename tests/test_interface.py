@@ -163,7 +163,7 @@ def test_vary_is_added_to(make):
 
 
 def test_secret_key_is_rotated(make):
-    """A change brings a cookie under the new key at once. With the old key among the fallbacks nobody is logged out; without it the cookie is nobody's, and stays."""
+    """A change brings a cookie under the new key; nobody is logged out while the old one is among the fallbacks."""
     app = make()
     browser = app.test_client()
     browser.get("/write/7")
