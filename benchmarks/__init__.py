@@ -1,0 +1,1 @@
+"""What sessions cost, measured against raw PyMongo and against the alternatives: ``python -m benchmarks``."""
