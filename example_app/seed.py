@@ -139,7 +139,7 @@ def visits(people: list[User], count: int) -> t.Iterator[ShopSession]:
     products = [product.id for product in Product.objects.only("id")]
 
     for _ in range(count):
-        seen = now - timedelta(days=14 * CHANCE.random() ** 2)
+        seen = now - timedelta(days=14 * CHANCE.random() ** 1.5)
         begun = seen - timedelta(hours=CHANCE.expovariate(1 / 8))
         customer = CHANCE.choice(people) if people and CHANCE.random() < CUSTOMERS else None
         who = {"_user_id": customer.get_id(), "_fresh": True} if customer else {}

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import shutil
+import subprocess
+import tarfile
 import threading
 import typing as t
 import uuid
@@ -110,6 +113,18 @@ class Visitor:
         path.write_bytes(base64.b64decode(shot["data"]))
         return path
 
+    def faults(self, axe: str) -> list[str]:
+        """What axe-core finds that is serious or worse: the rule, and the elements."""
+        self.driver.execute_script(axe)
+        found = self.driver.execute_async_script(
+            "const done = arguments[arguments.length - 1]; axe.run().then(result => done(result.violations))"
+        )
+        return [
+            f"{fault['id']}: {[node['html'][:120] for node in fault['nodes']][:5]}"
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+        ]
+
     def register(self, name: str = "Ada", email: str = "ada@example.com", password: str = PASSWORD) -> Visitor:
         self.open("/register").fill(Name=name, **{"E-mail": email}, Password=password)
         return self.press("Register", within="//main")
@@ -160,6 +175,26 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def axe(request: pytest.FixtureRequest) -> str:
+    """The source of axe-core, from the package registry, kept in pytest's cache."""
+    folder = request.config.cache.mkdir("axe-core")
+    source = folder / "package" / "axe.min.js"
+    if not source.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("npm not found, which brings axe-core: apt-get install npm")
+        packed = subprocess.run(
+            [npm, "pack", "--silent", "axe-core@4"], cwd=folder, capture_output=True, text=True, timeout=90, check=False
+        )
+        if packed.returncode:
+            pytest.skip(f"npm could not bring axe-core: {packed.stderr.strip()[-200:]}")
+        with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+            archive.extract("package/axe.min.js", folder, filter="data")
+
+    return source.read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
 import pytest
+from flask import Flask
+from selenium.webdriver.common.by import By
 
 if t.TYPE_CHECKING:
     from conftest import Visitor
@@ -19,11 +22,22 @@ PAGES = {
     "session": "/session",
     "theme": "/theme",
     "account": "/account",
+    "devices": "/account/devices/",
     "password": "/account/password",
     "confirm": "/account/confirm",
     "delete": "/account/delete",
     "error": "/no-such-page",
 }
+DEVICES, LIST, OVERVIEW = "/account/devices/", "/admin/sessions/", "/admin/sessions/overview"
+
+
+@pytest.fixture
+def staff(shop_app: Flask) -> dict[str, str]:
+    """A shop that has been open for a while: e-mail and password of its member of the staff."""
+    result = shop_app.test_cli_runner().invoke(args=["seed"])
+    found = re.search(r"log in as (?P<email>\S+) with the password (?P<password>\S+)", result.output)
+    assert found, result.output
+    return found.groupdict()
 
 
 def test_a_visit_from_registration_to_log_out(visitor: Visitor) -> None:
@@ -118,22 +132,123 @@ def test_a_wrong_password_is_told_beside_the_field(visitor: Visitor) -> None:
     assert visitor.one("#" + entry.get_attribute("aria-describedby")).text == "E-mail and password do not match."
 
 
+def test_ending_the_other_device(visit: t.Callable[[], Visitor]) -> None:
+    """Logged in at two browsers, both are seen; the other one is ended and asked to log in at its next click."""
+    here, there = visit(), visit()
+    here.register()
+    assert there.log_in().flashes == ["Welcome back, Ada."]
+
+    here.open("/account").press("Your devices")
+    assert [found.text for found in here.all(".device h2")] == ["Chrome on Linux"] * 2
+    here.press("Log out", within="//main")
+
+    assert here.flashes == ["The session has been ended: that device is logged out."]
+    assert len(here.all(".device")) == 1
+    assert there.press("Ada").path.startswith("/login")
+    assert here.press("Ada").path == "/account"
+
+
+def test_another_password_logs_out_the_other_browser(visit: t.Callable[[], Visitor]) -> None:
+    """Here one stays logged in; there the next click asks to log in, and only the new password will do."""
+    here, there = visit(), visit()
+    here.register()
+    there.log_in()
+
+    here.open("/account/password").fill(
+        Current_password="correct horse", New_password="battery staple", New_password_again="battery staple"
+    )
+    here.press("Change the password", within="//main")
+
+    assert "every other device is logged out" in here.flashes[0]
+    assert here.open("/account").path == "/account"
+    assert there.open("/account").path.startswith("/login")
+    assert "do not match" in there.log_in().text
+    assert there.log_in(password="battery staple").flashes == ["Welcome back, Ada."]
+
+
+def test_staff_find_a_customer_and_end_the_session(visit: t.Callable[[], Visitor], staff: dict[str, str]) -> None:
+    """List, filter by the device and by the user, look at the data, end: the customer is logged out."""
+    customer, robin = visit(), visit()
+    handle = customer.register().open("/session").one(".facts code").text[:8]
+    customer.open("/put")
+    robin.log_in(**staff).press("Staff")
+    assert len(robin.all("tbody tr")) == 50
+
+    robin.fill(Browser_or_address="127.0.0.1").press("Show")
+    assert len(robin.all("tbody tr")) == 2
+    row = next(row for row in robin.all("tbody tr") if row.text.startswith(handle))
+    robin.press(row.find_element(By.CSS_SELECTOR, "td:nth-child(3)").text)
+    assert len(robin.all("tbody tr")) == 1
+
+    robin.one("tbody td:nth-child(2) a").click()
+    assert "Hello from a session!" in robin.text
+    robin.press("End this session")
+    assert robin.one("[role=status]").text == "1 session has been ended."
+    assert customer.open("/account").path.startswith("/login")
+
+
+def test_a_customer_finds_no_door_to_the_administration(visitor: Visitor) -> None:
+    """No link, and a page that says so to whom knows the address."""
+    visitor.register()
+
+    assert visitor.all("a[href*='/admin']") == []
+    assert visitor.open(LIST).one("h1").text == "Staff only"
+
+
+def test_the_overview_draws(visitor: Visitor, staff: dict[str, str]) -> None:
+    """Four pictures with bars that have a height, and nothing that the Content-Security-Policy had to stop."""
+    visitor.log_in(**staff).open(OVERVIEW)
+    heights = visitor.driver.execute_script(
+        "return [...document.querySelectorAll('svg.chart')].map(chart =>"
+        " Math.max(...[...chart.querySelectorAll('rect')].map(bar => bar.getBoundingClientRect().height)))"
+    )
+
+    assert len(heights) == 4
+    assert min(heights) > 50
+    assert refused_by_the_policy(visitor) == []
+
+
+def test_everything_comes_from_the_shop(visitor: Visitor, staff: dict[str, str]) -> None:
+    """No page loads anything from another host, or anything that its own policy refuses."""
+    visitor.log_in(**staff)
+
+    for path in ("/", "/session", DEVICES, LIST, OVERVIEW):
+        visitor.open(path)
+        loaded = visitor.driver.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
+        assert any(url.endswith(".css") or ".css?" in url for url in loaded), path
+        assert [url for url in loaded if not url.startswith(visitor.url)] == []
+    assert refused_by_the_policy(visitor) == []
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_fits_a_phone(visitor: Visitor, theme: str) -> None:
-    """At 375 pixels nothing is wider than the window; each page has one heading and a title. Takes the pictures."""
+def test_every_page_fits_a_phone_and_everybody(visitor: Visitor, shop_app: Flask, axe: str, theme: str) -> None:
+    """At 375 pixels nothing is wider than the window; axe-core finds no serious fault. Takes the pictures."""
+    from example_app.models import ShopSession, User
+    from example_app.seed import visits
+
     visitor.open("/theme").press(f"Aa {theme.capitalize()}")
-    look_at(visitor, theme, {"login": "/login", "register": "/register"})
+    look_at(visitor, axe, theme, {"login": "/login", "register": "/register"})
 
     visitor.register(name="Ada Lovelace")
     for slug in ("two-cup-teapot", "morning-mug"):
         visitor.open(f"/product/{slug}").press("Put into the cart")
-    look_at(visitor, theme, PAGES)
+    with shop_app.app_context():
+        ShopSession.objects.insert(list(visits([User.objects.get(name="Ada Lovelace")], 5)))
+    look_at(visitor, axe, theme, PAGES)
 
     visitor.open("/cart").press("Check out")
-    look_at(visitor, theme, {"thanks": "/thanks"})
+    look_at(visitor, axe, theme, {"thanks": "/thanks"})
 
 
-def look_at(visitor: Visitor, theme: str, pages: dict[str, str]) -> None:
+def test_the_pages_of_the_staff_fit_a_phone_and_everybody(visitor: Visitor, axe: str, staff: dict[str, str]) -> None:
+    """The same behind the counter."""
+    visitor.log_in(**staff).open(LIST)
+    details = visitor.one("tbody td:nth-child(2) a").get_attribute("href").removeprefix(visitor.url)
+
+    look_at(visitor, axe, "light", {"staff-list": LIST, "staff-details": details, "staff-overview": OVERVIEW})
+
+
+def look_at(visitor: Visitor, axe: str, theme: str, pages: dict[str, str]) -> None:
     for name, path in pages.items():
         visitor.open(path)
         assert len(visitor.all("h1")) == 1, path
@@ -142,3 +257,9 @@ def look_at(visitor: Visitor, theme: str, pages: dict[str, str]) -> None:
             visitor.resize(width)
             assert visitor.overflow() <= 0, f"{path} at {width}"
             visitor.picture(f"{theme}-{name}-{width}")
+            assert visitor.faults(axe) == [], f"{path} at {width}"
+
+
+def refused_by_the_policy(visitor: Visitor) -> list[str]:
+    """What the browser's log says about the Content-Security-Policy."""
+    return [entry["message"] for entry in visitor.driver.get_log("browser") if "Content Security" in entry["message"]]
