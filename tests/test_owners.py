@@ -10,7 +10,7 @@ import time
 
 import bson
 import pytest
-from flask import session
+from flask import Flask, session
 from markupsafe import Markup
 from mongoengine import EmbeddedDocument, EmbeddedDocumentField, ListField, ObjectIdField, StringField
 
@@ -401,6 +401,20 @@ def test_without_a_limit_a_log_in_costs_what_it_costs(app, commands):
     assert commands.names == ["insert"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "sent"), [("oldest", ["insert", "find"]), ("refuse", ["aggregate", "insert", "find"])]
+)
+def test_a_limit_costs_a_query_or_two_at_log_in(limited, commands, policy, sent):
+    """And nothing at any other request."""
+    browser = limited((2, policy)).test_client()
+    browser.get("/login/ada")
+    assert commands.names == sent
+
+    commands.clear()
+    browser.get("/set/cart")
+    assert commands.names == ["update"]
+
+
 @pytest.mark.parametrize("rotate", [True, False])
 def test_oldest_gives_way(limited, move_clock, rotate):
     """The log-in that is one too many ends the oldest session of that user, and only of that one."""
@@ -608,6 +622,36 @@ def test_export_holds_everything_and_is_json(make_app):
     }
     assert only["user_id"] == exported["user_id"] == "7"
     assert only["expires_at"] > exported["exported_at"]
+
+
+def test_export_opens_what_is_encrypted(make_app, sessions):
+    """It is the user's own data, whatever keeps it from others in the database."""
+    app = make_app(SESSION_ENCRYPTION_KEYS=["0" * 64])
+    app.add_url_rule("/fill", view_func=lambda: session.update(user_id="ada", secret="plans") or "")
+    app.test_client().get("/fill")
+
+    (only,) = app.extensions["sessions"].export_user("ada")["sessions"]
+    assert only["data"] == {"user_id": "ada", "secret": "plans"}
+    assert "plans" not in str(sessions.find_one())
+
+
+def test_two_applications_keep_apart(make_app, database):
+    """One extension for two databases answers for the application whose context it is in, and asks for one."""
+    first = make_app()
+    ours = first.extensions["sessions"]
+    second = Flask("second")
+    second.config.update(first.config, SESSION_MONGODB_DB=f"{database.name}_2")
+    ours.init_app(second)
+    try:
+        seed(second.extensions["mongo_session"].store, 1)
+        with first.app_context():
+            assert (ours.of_user("ada"), ours.revoke_user("ada"), Session.objects.live().count()) == ([], 0, 0)
+        with second.app_context():
+            assert (len(ours.of_user("ada")), Session.objects.of_user("ada").count()) == (1, 1)
+        with pytest.raises(RuntimeError, match="several applications"):
+            ours.of_user("ada")
+    finally:
+        database.client.drop_database(f"{database.name}_2")
 
 
 def test_export_tells_of_damaged_and_expired_records(ours, store):

@@ -66,7 +66,11 @@ def seeded(shop_app: Flask) -> list[str]:
     rows = [
         {
             "_id": session_id(new_token()),
-            "data": {"cart": ["x" * (number * 37 % 3000)]},
+            "data": {
+                "cart": [{"name": "Morning mug", "count": 2}],
+                "card": "4111 1111",
+                "note": "x" * (number * 37 % 3000),
+            },
             "user_id": f"user-{number % 7}" if number > 2 else "ada",
             "created_at": now - dt.timedelta(minutes=number * 11),
             "authenticated_at": now - dt.timedelta(minutes=number * 11),
@@ -150,7 +154,7 @@ def test_the_admin_lists_filters_and_ends(visitor: Visitor, seeded: list[str]) -
     assert {found.get_attribute("value") for found in visitor.all("tbody input")} >= set(seeded)
 
     visitor.all("tbody td a")[0].click()
-    assert "•••" not in visitor.text
+    assert "Morning mug" in visitor.text
     visitor.open(f"{LIST}?user=ada")
     for box in visitor.all("tbody input")[:2]:
         box.click()
@@ -212,19 +216,22 @@ def test_pages_fit_a_phone_and_everybody(visitor: Visitor, seeded: list[str], ax
     visitor.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
-    details = f"/admin/sessions/session/{seeded[0]}"
-    pages = {"devices": DEVICES, "admin-list": LIST, "admin-overview": OVERVIEW, "admin-details": details}
-    log_in(visitor, "ada").driver.delete_all_cookies()
-    log_in(visitor, "ada" if scheme == "dark" else "root")
-    shown = {"devices": DEVICES} if scheme == "dark" else pages
-    for name, path in shown.items():
+    look_at(log_in(visitor), axe, scheme, {"devices": DEVICES})
+    if scheme == "light":  # Flask-Admin knows no other
+        details = f"/admin/sessions/session/{seeded[1]}"
+        staff = {"admin-list": LIST, "admin-overview": OVERVIEW, "admin-details": details}
+        look_at(log_in(visitor, "root"), axe, scheme, staff)
+    visitor.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def look_at(visitor: Visitor, axe: str, scheme: str, pages: dict[str, str]) -> None:
+    for name, path in pages.items():
         for width in (1280, 375):
             visitor.resize(width).open(path)
             assert len(visitor.all("h1")) == 1, path
             assert visitor.overflow() <= 0, f"{path} at {width}"
             visitor.picture(f"people-{name}-{scheme}-{width}")
             assert faults(visitor, axe) == [], f"{path} at {width}"
-    visitor.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def faults(visitor: Visitor, axe: str) -> list[str]:
