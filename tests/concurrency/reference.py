@@ -49,7 +49,8 @@ class Reference:
         if record is None:
             return "gone"
         if record.ended_at is not None:
-            return "superseded" if self.now - record.ended_at < MARK else "gone"
+            fresh = record.successor is not None and self.now - record.ended_at < MARK
+            return "superseded" if fresh else "gone"
         return "gone" if record.expires <= self.now else record
 
     def live(self):
