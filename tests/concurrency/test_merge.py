@@ -127,7 +127,8 @@ def test_two_hundred_keys_from_two_processes_all_survive(visitor, mongo_server, 
 
 
 @pytest.mark.parametrize(
-    "runs", [pytest.param(1, id="once"), pytest.param(10, id="ten times", marks=[pytest.mark.soak])]
+    "runs",
+    [pytest.param(1, id="once"), pytest.param(10, id="ten times", marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
 )
 def test_a_thousand_increments_from_eight_threads_are_a_thousand(web, browse, runs):
     """The database adds: not one is lost, whatever else is written meanwhile."""
