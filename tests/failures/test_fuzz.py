@@ -55,17 +55,17 @@ def for_a_while(test, seconds):
 
 
 def fuzz_cookies(app):
-    """Any text as a cookie is a session of nobody."""
+    """Any text as a cookie is a session of nobody, unless it is the one that was signed."""
     signer = TicketSigner("the key")
-    valid = signer.sign(Ticket("token", 1))
+    ticket = Ticket("token", 1)
+    valid = signer.sign(ticket)
     client = app.test_client(use_cookies=False)
 
     @QUIET
     @given(st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=200), st.integers(0, len(valid)))
     def fuzz(noise, at):
         for cookie in (noise, valid[:at] + noise, noise + valid[at:], valid[:at] + noise + valid[at:]):
-            ticket = signer.read(cookie)
-            assert ticket is None or cookie == valid
+            assert signer.read(cookie) in (None, ticket)
         assert client.get("/read/kept", headers={"Cookie": f"session={noise}"}).status_code == 200
 
     return fuzz
