@@ -16,6 +16,7 @@ from werkzeug.security import generate_password_hash
 from flask_mongo_session import session_id
 
 from . import extensions
+from .database import store
 from .models import THEMES, Product, ShopSession, User
 from .stock import stock_shelves
 
@@ -50,6 +51,7 @@ def init_app(app: Flask) -> None:
 @with_appcontext
 def seed(customers: int, sessions: int) -> None:
     """Fill the shop: products, customers, visits, and a member of the staff who may look at them."""
+    store().ensure_indexes()
     click.echo(f"Products: {len(stock_shelves())}")
 
     people = invite(customers)

@@ -554,7 +554,7 @@ def test_two_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
 
 
 def test_seed_fills_the_shop(shop: Flask) -> None:
-    """Products, customers, their visits, and a member of the staff whose printed password works."""
+    """Products, customers, their visits, indexed, and a member of the staff whose printed password works."""
     from example_app.models import ShopSession, User
 
     result = shop.test_cli_runner().invoke(args=["seed", "--customers", "20", "--sessions", "50"])
@@ -565,6 +565,7 @@ def test_seed_fills_the_shop(shop: Flask) -> None:
         assert User.by_password(email, password).is_staff
         assert User.objects(is_staff__ne=True).count() == 20
         assert ShopSession.objects.count() == 50
+        assert {"expires_at_1", "user_id_1", "cart_1"} <= set(ShopSession._get_collection().index_information())
         customer = ShopSession.objects.live().filter(user_id__ne=None).first()
         assert User.by_id(customer.user_id) is not None
 
