@@ -48,6 +48,8 @@ PRIMARY_CHECK_AGE = 1.0
 #: Failures in a row that open the breaker, and the seconds that it then answers by itself.
 BREAKER_FAILURES = 3
 BREAKER_SECONDS = 0.5
+#: Seconds in which a further failure still belongs to the outage that the log told of.
+OUTAGE_SECONDS = 10.0
 
 #: Seconds that the driver may wait for a server beyond its time limit, and between two looks of our own.
 _OVERTIME, _POLL = 0.5, 0.02
@@ -198,7 +200,8 @@ class Breaker:
         self._trial_seconds = trial_seconds
         #: Failures in a row.
         self.failures = 0
-        self._refuse_until = self._recovered = 0.0
+        self._refuse_until = self._recovered = self._quiet_until = 0.0
+        self._announced = False
         self._refusal: object = None
         self._lock = threading.Lock()
 
@@ -220,8 +223,10 @@ class Breaker:
     def succeeded(self) -> None:
         """The database answered."""
         if self.failures:
-            log.info("The session store answers again.")
             self.failures, self._recovered = 0, time.monotonic()
+            if self._announced:
+                log.info("The session store answers again.")
+                self._announced = False
         self._refusal = None
 
     def failed(self, error: BaseException, began: float) -> None:
@@ -231,11 +236,13 @@ class Breaker:
         """
         if began < self._recovered:
             return
-        if not self.failures:
+        now = time.monotonic()
+        if not self.failures and now >= self._quiet_until:
             log.warning("The session store is unavailable: %s: %s", type(error).__name__, _reason(error))
+            self._announced, self._quiet_until = True, now + OUTAGE_SECONDS
 
         self.failures += 1
-        self._refuse_until = time.monotonic() + BREAKER_SECONDS
+        self._refuse_until = now + BREAKER_SECONDS
 
     def refused(self, error: PyMongoError) -> None:
         """The database answered that it would not; said in the log once, until something succeeds."""

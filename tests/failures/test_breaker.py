@@ -109,6 +109,17 @@ def test_a_failure_from_before_the_recovery_does_not_count(caplog):
     assert not caplog.records
 
 
+def test_an_outage_that_flickers_is_said_once(caplog):
+    """A primary that reads and cannot confirm fails every other operation: two lines, not two for each request."""
+    caplog.set_level(logging.INFO, "flask_mongo_session")
+    breaker = Breaker(2)
+    for _ in range(20):
+        breaker.failed(GONE, time.monotonic())
+        breaker.succeeded()
+
+    assert len(caplog.records) == 2
+
+
 def test_faults_of_the_data_are_answers(connection):
     """A duplicate key, a refused value: the database is there."""
     break_it(connection.breaker, 2)
