@@ -215,10 +215,11 @@ def rot(app, sessions):
     return make
 
 
-def test_five_hundred_damaged_documents(app, rot, sessions):
+@pytest.mark.parametrize("count", [DOCUMENTS // 4, pytest.param(DOCUMENTS, marks=pytest.mark.soak)])
+def test_five_hundred_damaged_documents(app, rot, sessions, count):
     """None is an error, none is accepted with an expiry that is no date, and none keeps its owner from going on."""
-    chance = random.Random(7)
-    for _ in range(DOCUMENTS):
+    chance = random.Random(count)
+    for _ in range(count):
         spoilt = {}
 
         def spoil(document, spoilt=spoilt):

@@ -125,6 +125,7 @@ def test_the_log_of_failures_is_clean_too(shop, server, stored, visitor, caplog)
     server.kill()
     browser.get(f"/write/kept/{secrets[5]}")
     visitor(shop).get(f"/write/kept/{secrets[5]}")
+    server.start()
 
     assert caplog.records
     assert found_in(caplog.text, [token, *secrets]) == []
