@@ -145,7 +145,9 @@ class MongoSessionInterface(SessionInterface):
     def _is_there(self, app: Flask, session: SessionMixin) -> bool:
         """Whether the browser has the very cookie, under the newest key and with the present attributes."""
         signer, own = self.signer(app), t.cast("ServerSideSession", session)
-        if signer is None or own.ticket is None or own.received != signer.sign(own.ticket):
+        if signer is None or own.ticket is None or own.received is None:
+            return False
+        if not own.received.startswith(own.ticket.pack()) or own.received != signer.sign(own.ticket):
             return False
 
         return self._attributes_sent == self._cookie_attributes(app)
@@ -279,10 +281,11 @@ def _cookie(request: Request, name: str) -> str | None:
 
 def _vary(response: Response) -> None:
     """``Vary: Cookie``, without taking a header apart that is hardly ever there before."""
-    if "Vary" in response.headers:
-        response.vary.add("Cookie")
-    else:
+    present = response.headers.get("Vary")
+    if present is None:
         response.headers["Vary"] = "Cookie"
+    elif present != "Cookie":
+        response.vary.add("Cookie")
 
 
 def _error_response(app: Flask, error: Exception) -> Response:
