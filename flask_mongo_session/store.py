@@ -22,7 +22,7 @@ from .commands import RecordCommands, is_id
 from .connection import Connection, Operation
 from .exceptions import ConfigurationTypeError, DamagedDocument
 from .model import SessionDocument
-from .records import Frame, Records, StoredSession, owner_of
+from .records import Document, Frame, Records, StoredSession, owner_of
 from .sweeper import Sweeper
 
 if t.TYPE_CHECKING:
@@ -30,8 +30,8 @@ if t.TYPE_CHECKING:
 
 #: Bytes; a MongoDB document may take 16 MiB.
 MAX_SIZE = 1024 * 1024
-#: Records that are read at once where all of them are wanted.
-_BATCH_SIZE = 500
+#: Records that are looked at at once where all of them are wanted.
+_PAGE = 500
 
 
 class MongoSessionStore(RecordCommands):
@@ -126,21 +126,35 @@ class MongoSessionStore(RecordCommands):
         return dict(self.iterate())
 
     def iterate(self) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
-        """Live sessions one by one, as ``(session id, data)``, in constant memory; damaged ones are passed over."""
-        fields = ["data", *(declared.db_field for declared in self.schema.declared.values())]
-        with self.operation():
-            live = {"_id": {"$type": "string"}, "expires_at": {"$gt": self.connection.now()}}
-            batches = self.collection.find_raw_batches(live, dict.fromkeys(fields, True), batch_size=_BATCH_SIZE)
+        """Live sessions one by one, as ``(session id, data)``, in constant memory; damaged ones are passed over.
 
-        records = self._records
-        while True:
+        Page by page: the server counts the time limit of a cursor over all of its batches.
+        """
+        last: str | None = ""
+        while last is not None:
             with self.operation():
-                batch = t.cast("bytes | None", next(batches, None))
-            if batch is None:
-                return
-            for document in codec.documents(batch):
+                first, last = last, self._end_of_page(last)
+                page = self._live_page(first, last)
+
+            for document in page:
                 with contextlib.suppress(DamagedDocument):
-                    yield document["_id"], self.schema.decode_all(records.encoded(document))
+                    yield document["_id"], self.schema.decode_all(self._records.encoded(document))
+
+    def _end_of_page(self, after: str) -> str | None:
+        """The last session id of the page that begins after this one; ``None`` when fewer are left."""
+        ids = self.collection.find({"_id": {"$gt": after}}, {"_id": True}, sort=[("_id", 1)], skip=_PAGE - 1, limit=1)
+        return next((document["_id"] for document in ids), None)
+
+    def _live_page(self, after: str, last: str | None) -> list[Document]:
+        ids = {"$gt": after} if last is None else {"$gt": after, "$lte": last}
+        fields = ["data", *(declared.db_field for declared in self.schema.declared.values())]
+        batches = self.collection.find_raw_batches(
+            {"_id": ids, "expires_at": {"$gt": self.connection.now()}},
+            dict.fromkeys(fields, True),
+            batch_size=_PAGE + 1,
+            hint="_id_",
+        )
+        return [document for batch in batches for document in codec.documents(t.cast("bytes", batch))]
 
     def delete_expired(self, batch_size: int = maintenance.BATCH_SIZE) -> int:
         """Remove all expired records now, whoever's turn it is; returns how many."""

@@ -142,6 +142,23 @@ def test_all_and_iterate(bare):
     assert next(iter(bare.iterate()))[0] in wanted
 
 
+def test_iterate_takes_pages(bare, sessions, commands, monkeypatch):
+    """However many there are: pages of their own, since the server counts a cursor's time over all its batches."""
+    monkeypatch.setattr("flask_mongo_session.store._PAGE", 3)
+    wanted = {committed(bare, {"n": n}): {"n": n} for n in range(10)}
+    for _ in range(5):
+        committed(bare, lives=-HOUR)
+
+    commands.clear()
+    assert dict(bare.iterate()) == wanted
+    assert set(commands.names) == {"find"}
+
+    walk = bare.iterate()
+    seen = [next(walk)[0]]
+    sessions.delete_many({})
+    assert {*seen, *dict(walk)} <= wanted.keys()
+
+
 def test_damaged_ones_are_not_found(bare, sessions, caplog):
     """What we did not write is passed over, with a warning where it was asked for."""
     good = committed(bare)
