@@ -7,7 +7,6 @@ import datetime as dt
 import json
 import os
 import platform
-import random
 import time
 import typing as t
 from importlib.metadata import version
@@ -45,17 +44,62 @@ def main() -> None:
     if arguments.scale is not None:
         effort = effort._replace(scale=arguments.scale)
     output = arguments.output or (None if arguments.quick or arguments.smoke else _RESULTS)
+    results = _read(output) if arguments.only and output else {}
 
     began = time.monotonic()
     with running() as server:
-        for results in measured(server, effort):
-            if output is not None:
+        results["about"] = _about(server)
+        for part, measure in PARTS.items():
+            if part not in (arguments.only or PARTS):
+                continue
+            print(f"measuring {part} …", flush=True)
+            results[part] = measure(server, effort)
+            if output is not None and "requests" in results:
                 _write(results, output)
+
     print(report.text(results))
     print(f"\n{time.monotonic() - began:.0f} seconds")
-
     if output is not None:
         print(f"Written to {output}: results.json, requests.svg")
+
+
+def _requests(server: Server, effort: Effort) -> dict[str, t.Any]:
+    times = requests.timed(server, rounds=effort.rounds, block=effort.block, shipped=effort.shipped)
+    return _merged(times, requests.counted(server))
+
+
+def _operations(server: Server, effort: Effort) -> dict[str, t.Any]:
+    times = operations.timed(server, rounds=effort.rounds, block=effort.block)
+    return _merged(times, operations.counted(server))
+
+
+def _imports(_server: Server, effort: Effort) -> dict[str, t.Any] | None:
+    return imports.measure(effort.imports) if effort.imports else None
+
+
+def _served(server: Server, effort: Effort) -> dict[str, t.Any] | None:
+    return served.measure(server, rounds=effort.served_rounds, seconds=effort.seconds) if effort.served_rounds else None
+
+
+def _scale(server: Server, effort: Effort) -> dict[str, t.Any] | None:
+    if not effort.scale:
+        return None
+    return scale.measure(server, effort.scale, rounds=effort.rounds, block=effort.block)
+
+
+PARTS: dict[str, t.Callable[[Server, Effort], dict[str, t.Any] | None]] = {
+    "requests": _requests,
+    "operations": _operations,
+    "imports": _imports,
+    "served": _served,
+    "scale": _scale,
+}
+
+
+def _read(folder: Path) -> dict[str, t.Any]:
+    """An earlier run's results, to measure some parts of it again."""
+    file = folder / "results.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _write(results: dict[str, t.Any], folder: Path) -> None:
@@ -64,39 +108,12 @@ def _write(results: dict[str, t.Any], folder: Path) -> None:
     (folder / "requests.svg").write_text(report.svg(results), encoding="utf-8")
 
 
-def measured(server: Server, effort: Effort) -> t.Iterator[dict[str, t.Any]]:
-    """All parts that *effort* has time for; the results so far after each."""
-    rounds, block = effort.rounds, effort.block
-    results: dict[str, t.Any] = {"about": _about(server)}
-
-    _say("whole requests")
-    counts = requests.counted(server)
-    times = requests.timed(server, rounds=rounds, block=block, shipped=effort.shipped)
-    results["requests"] = _merged(times, counts)
-
-    _say("store operations")
-    results["operations"] = _merged(operations.timed(server, rounds=rounds, block=block), operations.counted(server))
-    yield results
-
-    if effort.imports:
-        _say("imports")
-        results["imports"] = imports.measure(effort.imports)
-        yield results
-    if effort.served_rounds:
-        _say("served requests")
-        results["served"] = served.measure(server, rounds=effort.served_rounds, seconds=effort.seconds)
-        yield results
-    if effort.scale:
-        _say(f"{effort.scale:,} sessions")
-        results["scale"] = scale.measure(server, effort.scale, rounds=rounds, block=block)
-    yield results
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, 5,000 sessions: less than a minute")
     parser.add_argument("--smoke", action="store_true", help="each call once: shows that it works, and the commands")
     parser.add_argument("--scale", type=int, metavar="N", help="sessions of the part about scale (0: without)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts again, keep the others' results")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for results.json and requests.svg")
     return parser.parse_args()
 
@@ -135,10 +152,5 @@ def _rounded(value: t.Any) -> t.Any:
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
-def _say(what: str) -> None:
-    print(f"measuring {what} …", flush=True)
-
-
 if __name__ == "__main__":
-    random.seed()
     main()

@@ -15,7 +15,7 @@ import warnings
 from bson.codec_options import CodecOptions
 from flask import Flask, session
 from mongoengine import BooleanField, FloatField, IntField, ListField, StringField
-from pymongo import MongoClient
+from pymongo import IndexModel, MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
@@ -47,6 +47,9 @@ CONTENT: dict[str, t.Any] = {
     "cart": [1007, 1043, 2311],
     "seen": [{"id": 1007, "times": 3}, {"id": 2311, "times": 1}],
 }
+
+#: What raw collections get too: keeping these up to date is a part of a write.
+INDEXES = [IndexModel("expires_at"), IndexModel("user_id", sparse=True)]
 
 _PATHS = {
     "untouched": "/untouched",
@@ -151,6 +154,7 @@ def mongoengine_session(database: Database[t.Any]) -> Contender:
 def floor(database: Database[t.Any]) -> Contender:
     """Flask without sessions, and in each view exactly the raw calls that keeping a session takes."""
     app, collection = Flask("floor"), pinned(database)
+    collection.create_indexes(INDEXES)
     ids: list[str] = []
 
     def stored() -> str:

@@ -36,7 +36,7 @@ def measure(rounds: int) -> dict[str, t.Any]:
         for number in range(rounds + 1):
             for name in random.sample(list(probes), len(probes)):
                 command = [sys.executable, "-c", probes[name]]
-                done = subprocess.run(command, check=True, capture_output=True, env=environment)
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
                 if number:  # the first time everything was compiled
                     runs[name].append(json.loads(done.stdout))
 

@@ -6,8 +6,6 @@ import datetime as dt
 import secrets
 import typing as t
 
-from pymongo import IndexModel
-
 from benchmarks import contenders as c
 from benchmarks.measure import Listener, Subject, commands_of, interleaved
 from benchmarks.server import Server
@@ -44,10 +42,8 @@ def _pairs(database: t.Any) -> dict[str, list[Subject]]:
     """Each operation as (ours, base)."""
     store = MongoSessionStore(Session, database=database, cleanup_interval=0, auto_index=False)
     raw = c.pinned(database)
-    # Both collections with the same indexes: keeping them up to date is a part of a write.
-    indexes = [IndexModel("expires_at"), IndexModel("user_id", sparse=True)]
-    raw.create_indexes(indexes)
-    store.collection.create_indexes(indexes)
+    for collection in (raw, store.collection):
+        collection.create_indexes(c.INDEXES)
     store.now()
 
     def ids(collection: t.Any) -> t.Callable[[int], list[str]]:

@@ -106,7 +106,7 @@ def text(results: Results) -> str:
     lines: list[str] = []
     for part, title in (("requests", "Whole requests, in process"), ("operations", "Store operations")):
         lines += ["", title]
-        for case, rows in results[part].items():
+        for case, rows in results.get(part, {}).items():
             base = BASES.get(case, "free form" if case == "declared" else "raw")
             lines += ["", f"  {case}: {NAMES.get(base, base)} = 1.00", _HEAD]
             lines += [_row(NAMES.get(name, name), row) for name, row in rows.items()]
@@ -142,7 +142,7 @@ _SHOWN = {
     "shipped": "#4a5fc1",
 }
 _CASES = ("untouched", "read", "changed", "first write")
-_WIDTH, _LEFT, _BAR, _GAP, _TOP = 760, 130, 13, 26, 64
+_WIDTH, _LEFT, _BAR, _GAP, _TOP = 760, 130, 13, 26, 82
 _TEXT = 'font-family="system-ui, sans-serif" font-size="12" fill="#1f2933"'
 
 
@@ -190,12 +190,12 @@ def svg(results: Results) -> str:
 
 def _legend(rows: dict[str, dict[str, float]]) -> t.Iterator[str]:
     yield _label(10, 22, "Time of a whole request (less is better)", weight="bold")
-    left = 10.0
-    for key, color in _SHOWN.items():
-        if any(key in row for row in rows.values()):
-            yield _rect(left, 36, 10, 10, color)
-            yield _label(left + 15, 45, NAMES[key])
-            left += 27 + len(NAMES[key]) * 5.9
+    shown = [key for key in _SHOWN if any(key in row for row in rows.values())]
+    for number, key in enumerate(shown):
+        line, column = divmod(number, 3)
+        left, top = 10 + 245 * column, 45 + 19 * line
+        yield _rect(left, top - 9, 10, 10, _SHOWN[key])
+        yield _label(left + 15, top, NAMES[key])
 
 
 def _rect(x: float, y: float, width: float, height: float, color: str) -> str:

@@ -182,7 +182,7 @@ def _iterate(server: Server, database: str) -> dict[str, t.Any]:
     for _ in range(2):
         for name in random.sample(list(_WALKS), len(_WALKS)):
             arguments = [sys.executable, "-m", "benchmarks.scale", server.uri, database, name]
-            runs[name].append(json.loads(subprocess.run(arguments, check=True, capture_output=True).stdout))
+            runs[name].append(json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout))
 
     medians = {
         name: {key: statistics.median(run[key] for run in several) for key in several[0]}
