@@ -113,7 +113,7 @@ def described(value):
     return f"{type(value).__name__}:{inner}"
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{value!a}"[:60])
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_round_trip(value):
     """Every kind of value comes back equal and of the same type."""
     assert_identical(through_bson(value), value)

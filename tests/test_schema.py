@@ -217,7 +217,7 @@ def test_lazy_reference(full):
         ("real", "x"),
         ("money", "x"),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_refused_at_assignment(make_app, key, value):
     """What the field does not allow raises at once, naming key and field; the session keeps what it had."""

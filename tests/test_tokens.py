@@ -30,7 +30,7 @@ def test_tokens_are_secrets():
     assert all(re.fullmatch(r"[\w-]{43}", token, re.ASCII) for token in tokens)
 
 
-@pytest.mark.parametrize("token", ["a", new_token(), "grün", "\ud800"], ids=ascii)
+@pytest.mark.parametrize("token", ["a", "x" * 43, "grün", "\ud800"], ids=ascii)
 def test_session_id_is_the_tokens_hash(token):
     """The session id is SHA-256 in base64url without padding, for any text at all."""
     digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
