@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import tempfile
 import typing as t
 from pathlib import Path
@@ -18,7 +19,7 @@ class Server(t.NamedTuple):
 @contextlib.contextmanager
 def running() -> t.Iterator[Server]:
     """The embedded server as developers get it: a cache of 0.25 GB, the journal on."""
-    folder = Path(tempfile.mkdtemp(prefix="benchmarks-"), "db")
+    folder = Path(tempfile.gettempdir(), f"benchmarks-{secrets.token_hex(4)}")
     server = EmbeddedServer(folder, temporary=True)
     try:
         uri = server.start()
