@@ -15,8 +15,9 @@ from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, WriteError
 
 from . import codec, signals
+from .breaker import Operation
 from .changes import Changes, _Unset
-from .connection import Connection, Operation
+from .connection import Connection
 from .exceptions import DamagedDocument, SessionStoreUnavailable, SessionTooLarge
 from .maintenance import MARK_SECONDS
 from .records import Document, Frame, Missing, Records, StoredSession

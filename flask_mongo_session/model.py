@@ -28,8 +28,8 @@ from mongoengine.queryset import QuerySet
 from pymongo.collection import Collection
 from pymongo.database import Database
 
+from .clock import database_now
 from .codec import CODEC_OPTIONS
-from .connection import database_now
 from .exceptions import ModelError
 from .schema import Schema
 

@@ -10,8 +10,8 @@ import typing as t
 from dataclasses import dataclass
 
 from . import signals
+from .clock import moment
 from .commands import RecordCommands, is_id
-from .connection import moment
 from .exceptions import TooManySessions
 from .maintenance import MARK_SECONDS
 from .records import Document

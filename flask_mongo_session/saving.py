@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .changes import UNSET
-from .connection import milliseconds, moment
+from .clock import milliseconds, moment
 from .exceptions import SessionStoreUnavailable
 from .maintenance import MARK_SECONDS
 from .mapping import Origin

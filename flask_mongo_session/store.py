@@ -18,8 +18,9 @@ from pymongo import IndexModel
 from pymongo.database import Database
 
 from . import codec, maintenance, signals
+from .breaker import Operation
 from .commands import RecordCommands, is_id
-from .connection import Connection, Operation
+from .connection import Connection
 from .exceptions import ConfigurationTypeError, DamagedDocument
 from .model import SessionDocument
 from .records import Document, Frame, Records, StoredSession, owner_of

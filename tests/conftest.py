@@ -12,7 +12,7 @@ from flask import Flask, session
 from pymongo import monitoring
 
 from flask_mongo_session import MongoSession, Session
-from flask_mongo_session.connection import DatabaseClock
+from flask_mongo_session.clock import DatabaseClock
 
 SECRET_KEY = "a secret for tests only"
 

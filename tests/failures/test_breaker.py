@@ -10,7 +10,8 @@ import pymongo
 import pytest
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 
-from flask_mongo_session.connection import BREAKER_FAILURES, Breaker, Connection
+from flask_mongo_session.breaker import BREAKER_FAILURES, Breaker
+from flask_mongo_session.connection import Connection
 from flask_mongo_session.exceptions import SessionStoreUnavailable
 
 GONE = AutoReconnect("gone")
@@ -150,5 +151,5 @@ def test_a_refusal_is_said_once(connection, failing, caplog):
                 connection.collection("x").insert_one({"value": "precious"})
             assert isinstance(raised.value.__cause__, OperationFailure)
 
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("connection")]
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("breaker")]
     assert lines == ["The session store refused: OperationFailure: code 13 (Unauthorized)"]

@@ -165,7 +165,7 @@ def test_says_so_once(server, shop, visitor, caplog):
     server.start()
     first_answer(browser)
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "flask_mongo_session.connection"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "flask_mongo_session.breaker"]
     assert len(lines) == 2
     assert lines[0].startswith("The session store is unavailable: ")
     assert lines[1] == "The session store answers again."
