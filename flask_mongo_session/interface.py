@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
-import sys
 import typing as t
 
-from flask import got_request_exception
 from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import InternalServerError
 
 from . import signals
+from .device import device_of
 from .exceptions import SessionStoreUnavailable
+from .failure import error_response, mark_unkept, replace_response
 from .mapping import Origin, Surroundings
+from .policy import Policy
 from .records import Missing
-from .saving import Outcome, Policy, Saver
+from .saving import Outcome, Saver
 from .session import ServerSideSession
 from .tokens import Ticket, TicketSigner
 
@@ -26,22 +26,6 @@ if t.TYPE_CHECKING:
 
     from .config import SessionConfig
     from .store import MongoSessionStore
-
-#: Headers that describe a body; they go when the body does.
-_BODY_HEADERS = (
-    "Accept-Ranges",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Length",
-    "Content-Range",
-    "Content-Type",
-    "ETag",
-    "Expires",
-    "Last-Modified",
-    "Location",
-)
-_IPV4_PREFIX, _IPV6_PREFIX = 24, 48
 
 
 class MongoSessionInterface(SessionInterface):
@@ -104,7 +88,7 @@ class MongoSessionInterface(SessionInterface):
         if not self.config.track_device:
             return self._surroundings
 
-        return self._surroundings._replace(device=_device(request, truncate=self.config.track_device == "truncated"))
+        return self._surroundings._replace(device=device_of(request, truncate=self.config.track_device == "truncated"))
 
     # -- save ---------------------------------------------------------------------------------------------------------
 
@@ -239,8 +223,8 @@ class MongoSessionInterface(SessionInterface):
         if request_ctx._session is not session:  # noqa: SLF001 - the property would count as an access
             raise error  # a session_transaction: its caller is the one to tell
 
-        _replace(response, _error_response(app, error))
-        _mark(response, error)
+        replace_response(response, error_response(app, error))
+        mark_unkept(response, error)
         if logged_out:
             self._delete_cookie(app, response)
 
@@ -255,16 +239,9 @@ class MongoSessionInterface(SessionInterface):
             return
 
         if response.status_code >= InternalServerError.code:
-            _mark(response, again)
+            mark_unkept(response, again)
         if session.logging_out:
             self._delete_cookie(app, response)
-
-
-def _mark(response: Response, error: Exception) -> None:
-    """When to come back; and nobody may keep this answer."""
-    if isinstance(error, SessionStoreUnavailable) and response.status_code == error.code:
-        response.headers.setdefault("Retry-After", str(error.retry_after))
-    response.headers["Cache-Control"] = "no-store"
 
 
 def _cookie(request: Request, name: str) -> str | None:
@@ -286,67 +263,3 @@ def _vary(response: Response) -> None:
         response.headers["Vary"] = "Cookie"
     elif present != "Cookie":
         response.vary.add("Cookie")
-
-
-def _error_response(app: Flask, error: Exception) -> Response:
-    """What the application makes of *error*, through its own handlers."""
-    try:
-        return app.make_response(app.handle_user_exception(error))
-    except SessionStoreUnavailable as again:  # the handler itself asked the store
-        return t.cast("Response", again.get_response())
-    except Exception as unhandled:  # noqa: BLE001 - no handler of the application's took it
-        return _internal_error(app, unhandled)
-
-
-def _internal_error(app: Flask, error: Exception) -> Response:
-    """As Flask treats an unhandled exception, without a second save."""
-    propagate = app.config["PROPAGATE_EXCEPTIONS"]
-    if app.testing or app.debug if propagate is None else propagate:
-        raise error  # on to Flask, which announces it
-
-    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
-    app.log_exception(sys.exc_info())
-    return app.make_response(app.handle_http_exception(InternalServerError(original_exception=error)))
-
-
-def _replace(response: Response, by: Response) -> None:
-    """Status, body and what describes the body; the other headers stay."""
-    if close := getattr(response.response, "close", None):
-        close()
-    for name in _BODY_HEADERS:
-        response.headers.remove(name)
-
-    response.direct_passthrough = by.direct_passthrough = False
-    response.status = by.status
-    response.set_data(by.get_data())
-    by.close()
-    _add_headers(response, by)
-
-
-def _add_headers(response: Response, by: Response) -> None:
-    """What *by* says of its body, and what it says beside unless ``after_request`` said something else."""
-    response.vary.update(by.vary)
-    for name in dict.fromkeys(by.headers.keys()):
-        if name == "Set-Cookie":
-            response.headers.extend((name, value) for value in by.headers.getlist(name))
-        elif name in _BODY_HEADERS or name not in response.headers:
-            response.headers.setlist(name, by.headers.getlist(name))
-
-
-def _device(request: Request, *, truncate: bool) -> dict[str, str]:
-    device = {"ip": request.remote_addr or "", "user_agent": request.user_agent.string[:512]}
-    if truncate and device["ip"]:
-        device["ip"] = _network(device["ip"])
-
-    return {name: value for name, value in device.items() if value}
-
-
-def _network(address: str) -> str:
-    """The network an address is in: enough to recognise a place, too little to recognise a person."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-
-    prefix = _IPV4_PREFIX if ip.version == 4 else _IPV6_PREFIX  # noqa: PLR2004
-    return str(ipaddress.ip_network(f"{ip}/{prefix}", strict=False))
