@@ -34,6 +34,8 @@ BREAKER_FAILURES = 3
 BREAKER_SECONDS = 0.5
 #: Seconds in which a further failure still belongs to the outage that the log told of.
 OUTAGE_SECONDS = 10.0
+#: Seconds for one command on the whole collection.
+BACKGROUND_SECONDS = 30.0
 
 #: What the data of one record is to blame for, not the system.
 _FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
@@ -103,18 +105,22 @@ class Breaker:
 
 
 class Operation:
-    """One operation on the database: refused by an open breaker, bounded in time, its errors in our own terms."""
+    """One operation on the database: refused by an open breaker, bounded in time, its errors in our own terms.
 
-    __slots__ = ("_began", "_breaker", "_connection", "_limit")
+    In the *background*, where no request waits, it may take longer, and its failure says nothing to requests.
+    """
 
-    def __init__(self, connection: Connection) -> None:
+    __slots__ = ("_background", "_began", "_breaker", "_connection", "_limit")
+
+    def __init__(self, connection: Connection, *, background: bool = False) -> None:
         self._connection = connection
         self._breaker = connection.breaker
-        self._limit = pymongo.timeout(connection.timeout)
+        self._background = background
+        self._limit = pymongo.timeout(BACKGROUND_SECONDS if background else connection.timeout)
 
     def __enter__(self) -> None:
         self._breaker.enter()
-        if self._breaker.failures or not self._connection.clock.measured:
+        if self._background or self._breaker.failures or not self._connection.clock.measured:
             self._enter_carefully()
             return
 
@@ -142,6 +148,8 @@ class Operation:
             self._unavailable(error)
 
     def _unavailable(self, error: PyMongoError) -> t.NoReturn:
+        if self._background:
+            raise SessionStoreUnavailable from error
         if error.timeout or isinstance(error, (ConnectionFailure, ExecutionTimeout)):
             self._connection.clock.forget()
             self._breaker.failed(error, self._began)

@@ -84,6 +84,10 @@ class Connection:
         """A context in which driver calls end within the time limit and fail as :exc:`SessionStoreUnavailable`."""
         return Operation(self)
 
+    def background_operation(self) -> Operation:
+        """The same for a command on the whole collection that no request waits for."""
+        return Operation(self, background=True)
+
     def now(self) -> dt.datetime:
         """The database's now (UTC, whole milliseconds); inside :meth:`operation`, since it may have to ask."""
         return self.clock.now(self.client)

@@ -60,7 +60,7 @@ class Remover:
 
         floor: dt.datetime | None = _BEGINNING
         while floor is not None:
-            with self._connection.operation():
+            with self._connection.background_operation():
                 removed, floor = self._batch(now, floor)
             yield removed
 

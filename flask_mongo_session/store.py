@@ -32,7 +32,7 @@ if t.TYPE_CHECKING:
 #: Bytes; a MongoDB document may take 16 MiB.
 MAX_SIZE = 1024 * 1024
 #: Records that are looked at at once where all of them are wanted.
-_PAGE = 500
+_PAGE = 2000
 
 
 class MongoSessionStore(RecordCommands):
@@ -133,11 +133,10 @@ class MongoSessionStore(RecordCommands):
         """
         last: str | None = ""
         while last is not None:
-            with self.operation():
+            with self.connection.background_operation():
                 first, last = last, self._end_of_page(last)
-                page = self._live_page(first, last)
 
-            for document in page:
+            for document in self._live_page(first, last):
                 with contextlib.suppress(DamagedDocument):
                     yield document["_id"], self.schema.decode_all(self._records.encoded(document))
 
@@ -146,16 +145,19 @@ class MongoSessionStore(RecordCommands):
         ids = self.collection.find({"_id": {"$gt": after}}, {"_id": True}, sort=[("_id", 1)], skip=_PAGE - 1, limit=1)
         return next((document["_id"] for document in ids), None)
 
-    def _live_page(self, after: str, last: str | None) -> list[Document]:
+    def _live_page(self, after: str, last: str | None) -> t.Iterator[Document]:
         ids = {"$gt": after} if last is None else {"$gt": after, "$lte": last}
         fields = ["data", *(declared.db_field for declared in self.schema.declared.values())]
-        batches = self.collection.find_raw_batches(
-            {"_id": ids, "expires_at": {"$gt": self.connection.now()}},
-            dict.fromkeys(fields, True),
-            batch_size=_PAGE + 1,
-            hint="_id_",
-        )
-        return [document for batch in batches for document in codec.documents(t.cast("bytes", batch))]
+        with self.operation():
+            live: Document = {"_id": ids, "expires_at": {"$gt": self.connection.now()}}
+
+        batches = self.collection.find_raw_batches(live, dict.fromkeys(fields, True), batch_size=_PAGE + 1, hint="_id_")
+        while True:
+            with self.connection.background_operation():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield from codec.documents(t.cast("bytes", batch))
 
     def delete_expired(self, batch_size: int = maintenance.BATCH_SIZE) -> int:
         """Remove all expired records now, whoever's turn it is; returns how many."""
@@ -175,7 +177,7 @@ class MongoSessionStore(RecordCommands):
 
     def count_expired(self) -> int:
         """How many records a sweep would remove now."""
-        with self.operation():
+        with self.connection.background_operation():
             return self.collection.count_documents(maintenance.expired_filter(self.connection.now()))
 
     def stop_cleanup(self) -> None:

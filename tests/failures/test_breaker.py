@@ -153,3 +153,16 @@ def test_a_refusal_is_said_once(connection, failing, caplog):
 
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("breaker")]
     assert lines == ["The session store refused: OperationFailure: code 13 (Unauthorized)"]
+
+
+def test_the_background_says_nothing_to_requests(connection, failing):
+    """A command on the whole collection that fails, or takes longer than a request may, opens no breaker."""
+    with failing("aggregate", errorCode=50):  # MaxTimeMSExpired
+        for _ in range(2 * BREAKER_FAILURES):
+            with pytest.raises(SessionStoreUnavailable), connection.background_operation():
+                connection.collection("x").count_documents({})
+    assert not connection.breaker.open
+
+    with failing("aggregate", blockConnection=True, blockTimeMS=int(connection.timeout * 1000) + 200):
+        with connection.background_operation():
+            assert connection.collection("x").count_documents({}) == 0
