@@ -178,21 +178,24 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def axe(request: pytest.FixtureRequest) -> str:
+def axe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, from the package registry, kept in pytest's cache."""
     folder = request.config.cache.mkdir("axe-core")
-    source = folder / "package" / "axe.min.js"
+    source = folder / "axe.min.js"
     if not source.exists():
         npm = shutil.which("npm")
         if npm is None:
             pytest.skip("npm not found, which brings axe-core: apt-get install npm")
+        own = tmp_path_factory.mktemp("axe")  # other workers fetch it at the same time
         packed = subprocess.run(
-            [npm, "pack", "--silent", "axe-core@4"], cwd=folder, capture_output=True, text=True, timeout=90, check=False
+            [npm, "pack", "--silent", "axe-core@4"], cwd=own, capture_output=True, text=True, timeout=90, check=False
         )
         if packed.returncode:
             pytest.skip(f"npm could not bring axe-core: {packed.stderr.strip()[-200:]}")
-        with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
-            archive.extract("package/axe.min.js", folder, filter="data")
+        with tarfile.open(own / packed.stdout.split()[-1]) as archive:
+            archive.extract("package/axe.min.js", own, filter="data")
+        shutil.copy(own / "package" / "axe.min.js", source.with_suffix(".part"))
+        source.with_suffix(".part").replace(source)
 
     return source.read_text(encoding="utf-8")
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
-import subprocess
-import tarfile
 import typing as t
 import uuid
 
@@ -83,26 +80,6 @@ def seeded(shop_app: Flask) -> list[str]:
     ]
     store.collection.insert_many(rows)
     return [row["_id"] for row in rows[:3]]
-
-
-@pytest.fixture(scope="session")
-def axe(request: pytest.FixtureRequest) -> str:
-    """The source of axe-core, from the package registry, kept in pytest's cache."""
-    folder = request.config.cache.mkdir("axe-core")
-    source = folder / "package" / "axe.min.js"
-    if not source.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("npm not found, which brings axe-core: apt-get install npm")
-        packed = subprocess.run(
-            [npm, "pack", "--silent", "axe-core@4"], cwd=folder, capture_output=True, text=True, timeout=90, check=False
-        )
-        if packed.returncode:
-            pytest.skip(f"npm could not bring axe-core: {packed.stderr.strip()[-200:]}")
-        with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
-            archive.extract("package/axe.min.js", folder, filter="data")
-
-    return source.read_text(encoding="utf-8")
 
 
 def log_in(visitor: Visitor, user: str = "ada") -> Visitor:
@@ -231,17 +208,4 @@ def look_at(visitor: Visitor, axe: str, scheme: str, pages: dict[str, str]) -> N
             assert len(visitor.all("h1")) == 1, path
             assert visitor.overflow() <= 0, f"{path} at {width}"
             visitor.picture(f"people-{name}-{scheme}-{width}")
-            assert faults(visitor, axe) == [], f"{path} at {width}"
-
-
-def faults(visitor: Visitor, axe: str) -> list[str]:
-    """What axe-core finds that is serious or worse: the rule, and the elements."""
-    visitor.driver.execute_script(axe)
-    found = visitor.driver.execute_async_script(
-        "const done = arguments[arguments.length - 1]; axe.run().then(result => done(result.violations))"
-    )
-    return [
-        f"{fault['id']}: {[node['html'][:120] for node in fault['nodes']][:5]}"
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-    ]
+            assert visitor.faults(axe) == [], f"{path} at {width}"
