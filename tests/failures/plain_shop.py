@@ -79,7 +79,9 @@ def create_app():
 def local_ports(client):
     """Where this process's connections for commands begin."""
     pools = [server.pool for server in client._topology._servers.values()]
-    return [connection.conn.sock.getsockname()[1] for pool in pools for connection in list(pool.conns)]
+    held = [connection.conn for pool in pools for connection in list(pool.conns)]
+    # The oldest PyMongo that is supported keeps the socket itself there, a later one an object around it.
+    return [getattr(conn, "sock", conn).getsockname()[1] for conn in held]
 
 
 def resident():
