@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from http import HTTPStatus
 from http.client import HTTPConnection
 
 import pytest
@@ -30,12 +31,14 @@ def count():
 
 
 def ask(port, cookie=None):
-    """Process id, count and cookie; ``None`` where nobody answers."""
+    """Process id, count and cookie; ``None`` where nobody answers, or a process that is ending says 503."""
     with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         try:
             connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
             response = connection.getresponse()
         except OSError:
+            return None
+        if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return None
         pid, count = response.read().decode().split()
         return int(pid), int(count), (response.getheader("Set-Cookie") or cookie or "").partition(";")[0]
