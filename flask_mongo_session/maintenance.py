@@ -248,7 +248,8 @@ def _try_to_build(connection: Connection | None, collection: str, models: list[I
     try:
         ensure_indexes(connection, collection, models)
     except PyMongoError as error:
-        if warn and not isinstance(error, InvalidOperation):  # the client was closed, since the process ends
+        ending = isinstance(error, InvalidOperation) or not threading.main_thread().is_alive()
+        if warn and not ending:  # closed client, embedded server on its way out: nobody has to do anything
             reason = type(error).__name__
             log.warning("Could not create indexes on %r (%s): run 'flask sessions indexes'.", collection, reason)
         return isinstance(error, ConnectionFailure)
