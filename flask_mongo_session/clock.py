@@ -6,28 +6,17 @@ import datetime as dt
 import time
 import typing as t
 
+from .codec import milliseconds, moment
 from .patience import Client, hello, persist
 
 #: Seconds after which the clock is read again, and after which a change of primary is noticed.
 CLOCK_MAX_AGE = 60.0
 PRIMARY_CHECK_AGE = 1.0
 
-_UTC_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-
 
 def database_now(client: Client) -> dt.datetime:
     """The time of the server that *client* talks to (UTC); one command."""
     return t.cast("dt.datetime", hello(client)["localTime"])
-
-
-def milliseconds(moment: dt.datetime) -> int:
-    """UTC milliseconds since 1970, what BSON keeps of a date."""
-    return (moment - _UTC_EPOCH) // dt.timedelta(milliseconds=1)
-
-
-def moment(ms: float) -> dt.datetime:
-    """The reverse of :func:`milliseconds`."""
-    return _UTC_EPOCH + dt.timedelta(milliseconds=int(ms))
 
 
 class DatabaseClock:

@@ -36,13 +36,16 @@ CODEC_OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 
+_UTC_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+
 #: Deepest nesting of a value, in BSON levels; the server refuses documents a little beyond.
 MAX_DEPTH = 90
 
 #: What is accepted at the last level may be tagged, which takes a few levels more.
 _MAX_STORED_DEPTH = MAX_DEPTH + 6
 _TAG = "~t"
-_INT64 = range(-(2**63), 2**63)
+#: What BSON's widest integer holds.
+INT64 = range(-(2**63), 2**63)
 _UNSAFE_IN_KEY = re.compile("[%.\x00\ud800-\udfff]|^\\$")
 _ESCAPED = re.compile("%([0-9a-f]{4})")
 
@@ -116,6 +119,16 @@ def _well_formed(batch: bytes) -> t.Iterator[dict[str, t.Any]]:
         start = end
 
 
+def milliseconds(moment: dt.datetime) -> int:
+    """UTC milliseconds since 1970, what BSON keeps of a date."""
+    return (moment - _UTC_EPOCH) // dt.timedelta(milliseconds=1)
+
+
+def moment(ms: float) -> dt.datetime:
+    """The reverse of :func:`milliseconds`."""
+    return _UTC_EPOCH + dt.timedelta(milliseconds=int(ms))
+
+
 def field_name(key: str) -> str:
     """The field of ``data`` that holds session key *key*: any string, as a name that is no path and no operator."""
     if key.isidentifier():
@@ -161,7 +174,7 @@ def _encode(value: t.Any, depth: int) -> t.Any:
     if kind is str:
         return value if is_unicode(value) else _tagged("str", value.encode("utf-8", "surrogatepass"))
     if kind is int:
-        return value if value in _INT64 else _tagged("int", hex(value))
+        return value if value in INT64 else _tagged("int", hex(value))
     if depth >= MAX_DEPTH:
         raise _Unstorable(f"values nested more than {MAX_DEPTH} levels deep (or in themselves)")
 

@@ -10,7 +10,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .clock import moment
+from .codec import moment
 from .records import Document
 from .store import MongoSessionStore
 

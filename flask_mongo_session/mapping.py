@@ -112,7 +112,7 @@ class LazyMapping(SessionMixin):
         return value
 
     def __setitem__(self, key: str, value: t.Any) -> None:
-        self._check_writable()
+        self._note_write()
         encoded = self._schema.encode(key, value)
         if key in self.surroundings.user_keys:
             self._read()
@@ -331,7 +331,7 @@ class LazyMapping(SessionMixin):
             or key in self.surroundings.user_keys
         )
 
-    def _check_writable(self) -> None:
+    def _note_write(self) -> None:
         """After a failure a write goes nowhere, and is remembered: an answer that relies on it must not go out."""
         if self.origin is Origin.FAILED:
             self.unsaved = True

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 from . import signals
-from .clock import moment
+from .codec import moment
 from .commands import RecordCommands, is_id
 from .exceptions import TooManySessions
 from .maintenance import MARK_SECONDS

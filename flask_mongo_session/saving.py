@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import replace
 
 from .changes import UNSET
-from .clock import milliseconds, moment
+from .codec import milliseconds, moment
 from .exceptions import SessionStoreUnavailable
 from .maintenance import MARK_SECONDS
 from .mapping import Origin

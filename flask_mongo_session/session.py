@@ -14,9 +14,6 @@ from .mapping import LazyMapping, Origin
 from .records import StoredSession, owner_of
 from .tokens import Ticket, session_id
 
-_INT64 = range(-(2**63), 2**63)
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-
 
 class SessionStatus(enum.Enum):
     """What becomes of the session at the end of the request (SCS's ``Status``)."""
@@ -57,7 +54,7 @@ class ServerSideSession(LazyMapping):
 
     def regenerate(self) -> None:
         """Go on under a new token, data kept, lifetime restarted (SCS's ``RenewToken``, OWASP ASVS 5.0 7.2.4)."""
-        self._check_writable()
+        self._note_write()
         self._read()
         self.regenerating = self.origin is Origin.LOADED
 
@@ -66,7 +63,7 @@ class ServerSideSession(LazyMapping):
 
         Nothing happens when it is this very session or there is none.
         """
-        self._check_writable()
+        self._note_write()
         self._read()
         sid = session_id(token) if isinstance(token, str) else None  # it may come from a client
         if sid is None or sid == self.sid:
@@ -128,7 +125,7 @@ class ServerSideSession(LazyMapping):
 
     def confirm(self) -> None:
         """The user has just been authenticated again: :meth:`fresh` counts from now, under a new token."""
-        self._check_writable()
+        self._note_write()
         self._read()
         self.confirmed = True
         self.regenerating = self.origin is Origin.LOADED
@@ -142,7 +139,7 @@ class ServerSideSession(LazyMapping):
             return True
 
         at = self.stored.authenticated_at if self.stored else None
-        return at is not None and self.surroundings.clock() - _milliseconds(at) <= max_age * 1000
+        return at is not None and self.surroundings.clock() - codec.milliseconds(at) <= max_age * 1000
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute there
@@ -183,7 +180,7 @@ class ServerSideSession(LazyMapping):
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        self._check_writable()
+        self._note_write()
         self.changes.permanent = UNSET if bool(value) == self._stored_permanent() else bool(value)
 
     @property
@@ -209,11 +206,11 @@ class ServerSideSession(LazyMapping):
 
     @deadline.setter
     def deadline(self, value: dt.datetime | None) -> None:
-        self._check_writable()
+        self._note_write()
         if value is not None and value.tzinfo is None:
             raise ValueError("session.deadline has no timezone: give an aware datetime, for example in UTC.")
 
-        exact = None if value is None else _EPOCH + dt.timedelta(milliseconds=_milliseconds(value))
+        exact = None if value is None else codec.moment(codec.milliseconds(value))
         self._read()
         unchanged = self.stored is not None and self.stored.deadline == exact
         self.changes.deadline = UNSET if unchanged else exact
@@ -272,7 +269,7 @@ class ServerSideSession(LazyMapping):
         return self.cleared or (left and self.origin in (Origin.LOADED, Origin.SUPERSEDED) and self.user_id is None)
 
     def _check_computable(self, key: str) -> None:
-        self._check_writable()
+        self._note_write()
         if self._schema.sealed and key not in self._schema.declared:
             raise EncryptionUnsupported(
                 f"Session key {key!r} is encrypted, the database cannot compute with it: read and assign it, "
@@ -294,11 +291,7 @@ class ServerSideSession(LazyMapping):
 
 
 def _within_int64(key: str, number: Number) -> Number:
-    if isinstance(number, int) and number not in _INT64:
+    if isinstance(number, int) and number not in codec.INT64:
         raise TypeError(f"Session key {key!r} would grow beyond 64 bits, which the database cannot increment.")
 
     return number
-
-
-def _milliseconds(moment: dt.datetime) -> int:
-    return (moment - _EPOCH) // dt.timedelta(milliseconds=1)
