@@ -25,6 +25,8 @@ from .patience import await_server
 if t.TYPE_CHECKING:
     from types import TracebackType
 
+    from pymongo.client_session import ClientSession
+
     from .connection import Connection
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class Breaker:
         self._trial_seconds = trial_seconds
         #: Failures in a row.
         self.failures = 0
+        #: Whether the last operation went well, so that there is no reason to look for a server first.
+        self.calm = False
         self._refuse_until = self._recovered = self._quiet_until = 0.0
         self._announced = False
         self._refusal: object = None
@@ -73,6 +77,9 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The database answered."""
+        if self.calm:
+            return
+        self.calm = True
         if self.failures:
             self.failures, self._recovered = 0, time.monotonic()
             if self._announced:
@@ -94,6 +101,7 @@ class Breaker:
 
         self.failures += 1
         self._refuse_until = now + BREAKER_SECONDS
+        self.calm = False  # last: whoever succeeds at the same time finds something to tidy up
 
     def refused(self, error: PyMongoError) -> None:
         """The database answered that it would not; said in the log once, until something succeeds."""
@@ -102,33 +110,38 @@ class Breaker:
         if refusal != self._refusal:
             log.error("The session store refused: %s: %s", type(error).__name__, _reason(error))
             self._refusal = refusal
+        self.calm = False
 
 
 class Operation:
     """One operation on the database: refused by an open breaker, bounded in time, its errors in our own terms.
 
+    The context's value is a session of the driver's for its commands: to lend one costs less than starting one each.
     In the *background*, where no request waits, it may take longer, and its failure says nothing to requests.
     """
 
-    __slots__ = ("_background", "_began", "_breaker", "_connection", "_limit")
+    __slots__ = ("_background", "_began", "_breaker", "_connection", "_limit", "_session")
 
     def __init__(self, connection: Connection, *, background: bool = False) -> None:
         self._connection = connection
         self._breaker = connection.breaker
         self._background = background
+        self._session: ClientSession | None = None
         self._limit = pymongo.timeout(BACKGROUND_SECONDS if background else connection.timeout)
 
-    def __enter__(self) -> None:
-        self._breaker.enter()
-        if self._background or self._breaker.failures or not self._connection.clock.measured:
+    def __enter__(self) -> ClientSession:
+        if self._background or not self._breaker.calm:
             self._enter_carefully()
-            return
+        else:
+            self._began = time.monotonic()
+            self._limit.__enter__()
 
-        self._began = time.monotonic()
-        self._limit.__enter__()
+        self._session = session = self._connection.lend()
+        return session
 
     def _enter_carefully(self) -> None:
         """Nothing says that there is a server: find one first."""
+        self._breaker.enter()
         client = self._connection.client  # may take its time to start, where the server is an embedded one
         self._began = time.monotonic()
         self._limit.__enter__()
@@ -142,7 +155,15 @@ class Operation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._limit.__exit__(kind, error, trace)
-        if error is None or isinstance(error, _FAULTS_OF_THE_DATA):
+        if error is None:
+            self._connection.take_back(t.cast("ClientSession", self._session))
+            if not self._breaker.calm:
+                self._breaker.succeeded()
+            return
+
+        if self._session:
+            self._session.end_session()
+        if isinstance(error, _FAULTS_OF_THE_DATA):
             self._breaker.succeeded()
         elif isinstance(error, PyMongoError):
             self._unavailable(error)

@@ -94,13 +94,17 @@ class Changes:
 
     def update_of(self, path: t.Callable[[str], str]) -> dict[str, dict[str, t.Any]]:
         """The keys' part of a MongoDB update; *path* says where a key lives in the document."""
-        update: dict[str, dict[str, t.Any]] = {
-            "$set": {path(key): encoded for key, encoded in self.assigned.items()},
-            "$unset": {path(key): "" for key in self.removed},
-            "$inc": {path(key): by for key, by in self.incremented.items()},
-            "$push": {path(key): _push(push) for key, push in self.appended.items()},
-        }
-        return {operator: paths for operator, paths in update.items() if paths}
+        update: dict[str, dict[str, t.Any]] = {}
+        if self.assigned:
+            update["$set"] = {path(key): encoded for key, encoded in self.assigned.items()}
+        if self.removed:
+            update["$unset"] = {path(key): "" for key in self.removed}
+        if self.incremented:
+            update["$inc"] = {path(key): by for key, by in self.incremented.items()}
+        if self.appended:
+            update["$push"] = {path(key): _push(push) for key, push in self.appended.items()}
+
+        return update
 
     def replay(self, encoded: dict[str, t.Any]) -> None:
         """Do to a mapping of encoded values what the update would do to the document.

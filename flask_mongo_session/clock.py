@@ -25,7 +25,7 @@ class DatabaseClock:
     def __init__(self, patience: float = 2.0) -> None:
         self._patience = patience
         self._offset: float | None = None  # database's milliseconds minus monotonic milliseconds
-        self._measured = self._checked = 0.0
+        self._measured = self._known_until = 0.0
         self._primary: t.Any = None
 
     def now(self, client: Client) -> dt.datetime:
@@ -39,12 +39,9 @@ class DatabaseClock:
         return moment(time.monotonic() * 1000 + t.cast("float", self._offset))
 
     def known(self) -> dt.datetime | None:
-        """The database's now where it need not be asked, ``None`` otherwise."""
+        """The database's now where nothing has to be looked at, ``None`` otherwise."""
         now = time.monotonic()
-        if not self._measured or now - self._measured > CLOCK_MAX_AGE or now - self._checked > PRIMARY_CHECK_AGE:
-            return None
-
-        return moment(self.estimate())
+        return moment(now * 1000 + t.cast("float", self._offset)) if now < self._known_until else None
 
     def estimate(self) -> int:
         """The database's now in milliseconds as far as known without asking; at first the host's."""
@@ -60,24 +57,22 @@ class DatabaseClock:
 
     def forget(self) -> None:
         """Ask again the next time."""
-        self._measured = 0.0
+        self._measured = self._known_until = 0.0
 
     def _is_stale(self, client: Client) -> bool:
         now = time.monotonic()
-        if self._offset is None or not self._measured or now - self._measured > CLOCK_MAX_AGE:
+        if not self._measured or now - self._measured > CLOCK_MAX_AGE or client.primary != self._primary:
             return True
-        if now - self._checked < PRIMARY_CHECK_AGE:
-            return False
 
-        self._checked = now
-        return bool(client.primary != self._primary)
+        self._known_until = min(now + PRIMARY_CHECK_AGE, self._measured + CLOCK_MAX_AGE)
+        return False
 
     def _measure(self, client: Client) -> None:
         before, reply, after = persist(client, lambda: _timed_hello(client), self._patience)
 
         self._offset = milliseconds(reply["localTime"]) - (before + after) * 500
         self._primary = client.primary
-        self._measured = self._checked = after
+        self._measured, self._known_until = after, after + PRIMARY_CHECK_AGE
 
 
 def _timed_hello(client: Client) -> tuple[float, dict[str, t.Any], float]:

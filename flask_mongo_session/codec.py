@@ -37,6 +37,7 @@ CODEC_OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
 )
 
 _UTC_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_MILLISECOND = dt.timedelta(milliseconds=1)
 
 #: Deepest nesting of a value, in BSON levels; the server refuses documents a little beyond.
 MAX_DEPTH = 90
@@ -55,6 +56,8 @@ _EXACT = frozenset({type(None), bool, float, bytes, ObjectId, uuid.UUID, Decimal
 IMMUTABLE = _EXACT | {
     *(str, int, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, Markup, frozenset, Binary, DatetimeMS)
 }
+#: Encoded values of these types are stored alike when they are equal.
+_COMPARABLE = frozenset({type(None), bool, int, str})
 #: What decodes to itself.
 _DECODED = _EXACT | {str, int, dt.datetime, Binary, DatetimeMS}
 #: Kinds of binary data that the driver reads as another type: bytes, UUID.
@@ -87,6 +90,10 @@ def decode_all(encoded: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def same(one: t.Any, other: t.Any) -> bool:
     """Whether two encoded values are stored alike, telling ``1`` from ``True`` and ``1.0``."""
+    kind = type(one)
+    if kind is type(other) and kind in _COMPARABLE:
+        return t.cast("bool", one == other)
+
     return one is other or bson.encode({"": one}, codec_options=CODEC_OPTIONS) == bson.encode(
         {"": other}, codec_options=CODEC_OPTIONS
     )
@@ -121,12 +128,12 @@ def _well_formed(batch: bytes) -> t.Iterator[dict[str, t.Any]]:
 
 def milliseconds(moment: dt.datetime) -> int:
     """UTC milliseconds since 1970, what BSON keeps of a date."""
-    return (moment - _UTC_EPOCH) // dt.timedelta(milliseconds=1)
+    return (moment - _UTC_EPOCH) // _MILLISECOND
 
 
 def moment(ms: float) -> dt.datetime:
     """The reverse of :func:`milliseconds`."""
-    return _UTC_EPOCH + dt.timedelta(milliseconds=int(ms))
+    return _UTC_EPOCH + int(ms) * _MILLISECOND
 
 
 def field_name(key: str) -> str:
@@ -147,6 +154,14 @@ def key_name(field: str) -> str:
         return ""
 
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), field)
+
+
+def by_key(data: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A copy of stored *data* by session key; hardly ever is there one to translate."""
+    if "%" not in "".join(data):
+        return dict(data)
+
+    return {key_name(field): value for field, value in data.items()}
 
 
 def is_unicode(text: str) -> bool:

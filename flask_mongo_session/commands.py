@@ -72,9 +72,9 @@ class RecordCommands:
             return Missing.UNKNOWN
 
         command = {"find": self.collection_name, "filter": {"_id": sid}, "limit": 1, "singleBatch": True}
-        with self.operation():
+        with self.operation() as session:
             try:
-                batch = self.connection.read(command)["cursor"]["firstBatch"]
+                batch = self.connection.read(command, session)["cursor"]["firstBatch"]
             except bson.errors.BSONError:
                 return self._damaged(sid, "its BSON is malformed")
             if not batch:
@@ -113,8 +113,8 @@ class RecordCommands:
 
     def _insert(self, document: Document) -> bool:
         try:
-            with self.operation():
-                self.collection.insert_one(document)
+            with self.operation() as session:
+                self.collection.insert_one(document, session=session)
         except DuplicateKeyError:
             return False
         except DocumentTooLarge as error:
@@ -127,23 +127,25 @@ class RecordCommands:
     ) -> bool:
         """Store just the changed keys; ``False`` when there is no live session with the deadline that was known.
 
-        *size*: bytes of the session as far as the request knows it.
+        *size*: bytes of the session, where the request knows it.
         """
         update = self._records.update(sid, changes)
         update.setdefault("$set", {}).update(expires_at=frame.expires_at, touched_at=frame.now, **frame.device)
-        self.check_fits(max(size, codec.size(update)))
+        self.check_fits(size or codec.size(update))
 
         try:
-            with self.operation():
-                result = self.collection.update_one(_live(sid, frame.now, known_deadline), update)
+            with self.operation() as session:
+                chosen = _live(sid, frame.now, known_deadline)
+                result = self.collection.update_one(chosen, update, session=session)
         except WriteError as error:
             return self._refused(sid, error)
         except DocumentTooLarge as error:
             raise SessionTooLarge(codec.size(update), _MAX_DOCUMENT) from error
 
-        if result.matched_count:
+        found = bool(result.matched_count)
+        if found and signals.session_updated.receivers:
             self.announce(signals.session_updated, sid=sid, keys=changes.keys)
-        return bool(result.matched_count)
+        return found
 
     def _refused(self, sid: str, error: WriteError) -> bool:
         """What the server says of an update that the stored data does not allow."""
@@ -175,11 +177,11 @@ class RecordCommands:
             return None
 
         try:
-            with self.operation():
+            with self.operation() as session:
                 now = self.connection.now()
                 update = {"$set": {"expires_at": expiry(now, known_deadline), "touched_at": now, **device}}
                 collection = self.connection.collection(self.collection_name, w=1)
-                found = collection.update_one(_live(sid, now, known_deadline), update).matched_count
+                found = collection.update_one(_live(sid, now, known_deadline), update, session=session).matched_count
         except (SessionStoreUnavailable, WriteError):
             return None
 
@@ -194,8 +196,9 @@ class RecordCommands:
         same as before.
         """
         try:
-            with self.operation():
-                before = self.collection.find_one_and_update(_alive(sid, now), self._mark(successor, user_id, now))
+            with self.operation() as session:
+                mark = self._mark(successor, user_id, now)
+                before = self.collection.find_one_and_update(_alive(sid, now), mark, session=session)
             return Missing.UNKNOWN if before is None else self._records.read(before)
         except bson.errors.BSONError:
             return self._damaged(sid, "its BSON is malformed")
@@ -238,8 +241,8 @@ class RecordCommands:
         if user_id is not None:
             chosen["user_id"] = user_id
 
-        with self.operation():
-            removed = self.collection.delete_one(chosen).deleted_count
+        with self.operation() as session:
+            removed = self.collection.delete_one(chosen, session=session).deleted_count
             mark = None if removed else self.collection.find_one({**chosen, "ended": {"$ne": None}}, {"ended": True})
         if mark:
             return self.follow(mark, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import datetime as dt
 import os
@@ -22,6 +23,9 @@ from .breaker import Breaker, Operation
 from .clock import DatabaseClock
 from .codec import CODEC_OPTIONS
 from .patience import Client, persist
+
+if t.TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
 
 #: Seconds that saying goodbye to a server may take when the process ends.
 CLOSE_SECONDS = 0.5
@@ -47,6 +51,7 @@ class Connection:
         self._lock = threading.Lock()
         self._database: Database[t.Any] | None = None
         self._collections: dict[tuple[str, t.Any], Collection[dict[str, t.Any]]] = {}
+        self._idle_sessions: collections.deque[ClientSession] = collections.deque()
         self._process = os.getpid()
         self.breaker = Breaker(self.timeout)
         self.clock = DatabaseClock(self.timeout)
@@ -88,19 +93,31 @@ class Connection:
         """The same for a command on the whole collection that no request waits for."""
         return Operation(self, background=True)
 
+    def lend(self) -> ClientSession:
+        """A session of the driver's, nobody else's until :meth:`take_back`; not causally consistent, as its own are."""
+        try:
+            return self._idle_sessions.pop()
+        except IndexError:
+            return self.client.start_session(causal_consistency=False)
+
+    def take_back(self, session: ClientSession) -> None:
+        """Keep a session that was lent for the next operation."""
+        self._idle_sessions.append(session)
+
     def now(self) -> dt.datetime:
         """The database's now (UTC, whole milliseconds); inside :meth:`operation`, since it may have to ask."""
-        return self.clock.now(self.client)
+        return self.clock.known() or self.clock.now(self.client)
 
-    def read(self, command: dict[str, t.Any]) -> dict[str, t.Any]:
+    def read(self, command: dict[str, t.Any], session: ClientSession) -> dict[str, t.Any]:
         """Run a read command on the primary, again after a lost connection or a change of primary.
 
         Cheaper than the driver's own cursor for one document; the retries are those that the cursor would have got.
         """
-        return persist(self.client, lambda: self._run(command), self.timeout)
+        return persist(self.client, lambda: self._run(command, session), self.timeout)
 
-    def _run(self, command: dict[str, t.Any]) -> dict[str, t.Any]:
-        return self.database.command(command, codec_options=t.cast("CodecOptions[t.Any]", CODEC_OPTIONS))
+    def _run(self, command: dict[str, t.Any], session: ClientSession) -> dict[str, t.Any]:
+        options = t.cast("CodecOptions[t.Any]", CODEC_OPTIONS)
+        return self.database.command(command, codec_options=options, session=session)
 
     @property
     def known_to_be_away(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import typing as t
 
 from flask.globals import request_ctx
@@ -60,10 +61,12 @@ class MongoSessionInterface(SessionInterface):
 
         self.store.start()
         value = _cookie(request, self.get_cookie_name(app))
-        ticket = self._read_ticket(signer, value) if value else None
+        ticket = functools.partial(self._read_ticket, signer, value) if value else None
 
         session = self.session_class(self.store.schema, self.store.load, ticket, self._surroundings_of(request))
         session.received = value
+        if signals.session_rejected.receivers:
+            _ = session.ticket  # whoever counts forged cookies wants those on all pages
         return session
 
     def signer(self, app: Flask) -> TicketSigner | None:
@@ -97,6 +100,8 @@ class MongoSessionInterface(SessionInterface):
         session = t.cast("ServerSideSession", session)
         if session.accessed:
             _vary(response)
+        if session.unopened and self._is_idle(app, session, response):
+            return
 
         if session.origin is Origin.FAILED:
             self._failed_before(app, session, response)
@@ -112,9 +117,19 @@ class MongoSessionInterface(SessionInterface):
         if outcome is Outcome.ENDED:
             self._delete_cookie(app, response)
         elif outcome is Outcome.NOTHING:
-            self._vary_on_refresh(app, session, response)
+            self._vary_on_refresh(app, session.ticket if session.origin is Origin.UNREAD else None, response)
         elif outcome is Outcome.RENEWED or self.should_set_cookie(app, session):
             self._set_cookie(app, session, response)
+
+    def _is_idle(self, app: Flask, session: ServerSideSession, response: Response) -> bool:
+        """Whether there is nothing to do for a cookie that nobody asked for, whatever its signature is worth."""
+        claim = TicketSigner.claim(session.received or "")
+        policy = self._policy(app)
+        if claim is None or (policy.refresh and policy.is_due(claim.touched, session.surroundings.clock())):
+            return False
+
+        self._vary_on_refresh(app, claim, response)
+        return True
 
     def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
         """Flask's rule, but what the browser has already is not sent again: it might replace what a log-in brought.
@@ -129,9 +144,9 @@ class MongoSessionInterface(SessionInterface):
     def _is_there(self, app: Flask, session: SessionMixin) -> bool:
         """Whether the browser has the very cookie, under the newest key and with the present attributes."""
         signer, own = self.signer(app), t.cast("ServerSideSession", session)
-        if signer is None or own.ticket is None or own.received is None:
+        if signer is None or own.received is None or own.ticket is None or own.ticket != own.presented:
             return False
-        if not own.received.startswith(own.ticket.pack()) or own.received != signer.sign(own.ticket):
+        if not signer.is_newest(own.received):
             return False
 
         return self._attributes_sent == self._cookie_attributes(app)
@@ -200,15 +215,9 @@ class MongoSessionInterface(SessionInterface):
         response.delete_cookie(self.get_cookie_name(app), **self._cookie_attributes(app))
         _vary(response)
 
-    def _vary_on_refresh(self, app: Flask, session: ServerSideSession, response: Response) -> None:
+    def _vary_on_refresh(self, app: Flask, ticket: Ticket | None, response: Response) -> None:
         """An untouched permanent session: another response to this URL may carry its refreshed cookie."""
-        ticket = session.ticket
-        if (
-            ticket
-            and ticket.permanent
-            and session.origin is Origin.UNREAD
-            and app.config["SESSION_REFRESH_EACH_REQUEST"]
-        ):
+        if ticket and ticket.permanent and app.config["SESSION_REFRESH_EACH_REQUEST"]:
             _vary(response)
 
     # -- failure ------------------------------------------------------------------------------------------------------
@@ -258,8 +267,8 @@ def _cookie(request: Request, name: str) -> str | None:
 
 def _vary(response: Response) -> None:
     """``Vary: Cookie``, without taking a header apart that is hardly ever there before."""
-    present = response.headers.get("Vary")
-    if present is None:
-        response.headers["Vary"] = "Cookie"
-    elif present != "Cookie":
+    present = response.headers.getlist("Vary")
+    if not present:
+        response.headers.add("Vary", "Cookie")
+    elif present != ["Cookie"]:
         response.vary.add("Cookie")

@@ -21,6 +21,7 @@ if t.TYPE_CHECKING:
 _REQUIRED: t.Final[t.Any] = object()
 
 Loader = t.Callable[[str], StoredSession | Missing]
+TicketReader = t.Callable[[], Ticket | None]
 
 
 class Origin(enum.Enum):
@@ -54,44 +55,88 @@ class Surroundings(t.NamedTuple):
 
 
 class LazyMapping(SessionMixin):
-    """The keys of a session, and what a request did to them. Works outside every Flask context."""
+    """The keys of a session, and what a request did to them. Works outside every Flask context.
+
+    What the cookie says is given as a ticket, or as what reads one when somebody wants to know: to verify a signature
+    costs more than all the rest of a request that does not use its session.
+    """
+
+    accessed = False
+    #: What the cookie is to say; for the one who saves.
+    ticket: Ticket | None
+    origin: Origin
+    #: What it said when it came, and its text.
+    presented: Ticket | None
+    received: str | None = None
+    #: The record as it was found, or as this request left it; for the one who saves.
+    stored: StoredSession | None = None
+    #: Whether a new token was asked for, whether the user was authenticated anew, whether all keys were emptied.
+    regenerating = confirmed = cleared = False
+    #: Whether the user was to be taken out where none was to be seen, as right after a rotation.
+    user_dismissed = False
+    #: Why the cookie's session was not to be had, and which one it was.
+    rejection: Missing | None = None
+    rejected_sid: str | None = None
+    #: Whether something was written after the database did not answer; it is kept nowhere.
+    unsaved = False
+    _sid: str | None = None
+    _everything = _was_modified = False
 
     def __init__(
         self,
         schema: Schema,
         loader: Loader,
-        ticket: Ticket | None = None,
+        ticket: Ticket | TicketReader | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
-        self.accessed = False
-        #: The record as it was found, or as this request left it; for the one who saves.
-        self.stored: StoredSession | None = None
+        self._schema = schema
+        self._loader = loader
+        self.surroundings = surroundings or Surroundings()
         #: What this request did so far; for the one who saves.
         self.changes = Changes()
         #: Other records that end with this request, and why.
         self.ending: list[tuple[str, str]] = []
-        self.origin = Origin.NONE if ticket is None else Origin.UNREAD
-        #: What the cookie says, and the cookie as it came; for the one who saves.
-        self.ticket = ticket
-        self.received: str | None = None
-        self.surroundings = surroundings or Surroundings()
-        #: Whether a new token was asked for, whether the user was authenticated anew, whether all keys were emptied.
-        self.regenerating = self.confirmed = self.cleared = False
-        #: Whether the user was to be taken out where none was to be seen, as right after a rotation.
-        self.user_dismissed = False
-        #: Why the cookie's session was not to be had, and which one it was.
-        self.rejection: Missing | None = None
-        self.rejected_sid: str | None = None
-        self._schema = schema
-        self._loader = loader
-        self._sid: str | None = None
         self._values: dict[str, t.Any] = {}
         self._watched: set[str] = set()
         self._defaults: dict[str, t.Any] = {}
-        #: Whether something was written after the database did not answer; it is kept nowhere.
-        self.unsaved = False
-        self._everything = False
-        self._was_modified = False
+
+        if callable(ticket):
+            self._read_ticket = ticket
+        else:
+            self._open(ticket)
+
+    if not t.TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> t.Any:
+            """Only for what is not there yet: the ticket, and what follows from it."""
+            if name not in ("ticket", "presented", "origin") or "_read_ticket" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+            self._open(self._read_ticket())
+            return self.__dict__[name]
+
+    def _open(self, ticket: Ticket | None) -> None:
+        self.ticket = self.presented = ticket
+        self.origin = Origin.NONE if ticket is None else Origin.UNREAD
+
+    @property
+    def unopened(self) -> bool:
+        """Whether nobody wanted to know so far what the cookie says."""
+        return "origin" not in self.__dict__
+
+    @property
+    def quiet(self) -> bool:
+        """Whether this request did nothing that could have changed the session."""
+        return not (
+            self._watched
+            or self._defaults
+            or self.changes
+            or self.ending
+            or self.regenerating
+            or self.confirmed
+            or self.cleared
+            or self._everything
+        )
 
     def __repr__(self) -> str:
         """Counts, never contents, and no token."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import typing as t
-from dataclasses import dataclass, field
 
 from .changes import UNSET, Changes
 from .exceptions import DamagedDocument, EncryptionUnsupported
@@ -27,28 +26,83 @@ class Missing(enum.Enum):
     SUPERSEDED = "superseded"
 
 
-@dataclass
 class StoredSession:
-    """A live session as found in the database. Dates are aware, UTC, in whole milliseconds."""
+    """A live session as found in the database. Dates are aware, UTC, in whole milliseconds.
 
-    sid: str
-    expires_at: dt.datetime
-    #: All keys with their values, decoded: free-form and declared ones.
-    data: dict[str, t.Any] = field(repr=False)
-    #: The same, as stored.
-    encoded: dict[str, t.Any] = field(repr=False)
-    created_at: dt.datetime | None = None
-    touched_at: dt.datetime | None = None
-    authenticated_at: dt.datetime | None = None
-    deadline: dt.datetime | None = None
-    permanent: bool = False
-    user_id: str | None = None
-    ip: str | None = None
-    user_agent: str | None = None
+    Raises :exc:`DamagedDocument` where expiry or deadline are no dates; another field of the wrong type counts as
+    absent, and is not looked at before somebody asks for it.
+    """
+
+    __slots__ = ("_document", "data", "deadline", "encoded", "expires_at", "sid")
+
+    def __init__(self, document: Document, encoded: dict[str, t.Any], data: dict[str, t.Any]) -> None:
+        self.sid: str = document["_id"]
+        self.expires_at = t.cast("dt.datetime", document.get("expires_at"))
+        self.deadline: dt.datetime | None = document.get("deadline")
+        #: All keys with their values, decoded: free-form and declared ones.
+        self.data = data
+        #: The same, as stored.
+        self.encoded = encoded
+        self._document = document
+
+        if type(self.expires_at) is not dt.datetime:
+            raise DamagedDocument("The expiry is no date.")
+        if self.deadline is not None and type(self.deadline) is not dt.datetime:
+            raise DamagedDocument("The deadline is no date.")
+
+    def __repr__(self) -> str:
+        """Without what is in it."""
+        return f"<StoredSession {self.sid} expires_at={self.expires_at.isoformat()} keys={len(self.data)}>"
+
+    @property
+    def created_at(self) -> dt.datetime | None:
+        """When it, or its last rotation, began."""
+        return self._date("created_at")
+
+    @property
+    def touched_at(self) -> dt.datetime | None:
+        """When its expiry was moved last."""
+        return self._date("touched_at")
+
+    @property
+    def authenticated_at(self) -> dt.datetime | None:
+        """When the user logged in, or confirmed who it is."""
+        return self._date("authenticated_at")
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser."""
+        return self._document.get("permanent") is True
+
+    @property
+    def user_id(self) -> str | None:
+        """Whose it is."""
+        return self._text("user_id")
+
+    @property
+    def ip(self) -> str | None:
+        """The browser's address, where that is kept."""
+        return self._text("ip")
+
+    @property
+    def user_agent(self) -> str | None:
+        """What the browser called itself, where that is kept."""
+        return self._text("user_agent")
+
+    def touched(self, at: dt.datetime, expires_at: dt.datetime) -> StoredSession:
+        """The same session with its expiry moved."""
+        return StoredSession({**self._document, "touched_at": at, "expires_at": expires_at}, self.encoded, self.data)
+
+    def _date(self, name: str) -> dt.datetime | None:
+        value = self._document.get(name)
+        return value if type(value) is dt.datetime else None
+
+    def _text(self, name: str) -> str | None:
+        value = self._document.get(name)
+        return value if type(value) is str else None
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(t.NamedTuple):
     """Everything about a new record that is no session key."""
 
     now: dt.datetime
@@ -57,13 +111,32 @@ class Frame:
     permanent: bool = False
     user_id: str | None = None
     authenticated_at: dt.datetime | None = None
-    device: t.Mapping[str, str] = field(default_factory=dict)
+    device: t.Mapping[str, str] = {}
+
+    def fields(self) -> Document:
+        """The document's fields: those with something to say."""
+        fields: Document = {"created_at": self.now, "expires_at": self.expires_at, "touched_at": self.now}
+        if self.user_id is not None:
+            fields["user_id"] = self.user_id
+        if self.authenticated_at is not None:
+            fields["authenticated_at"] = self.authenticated_at
+        if self.deadline is not None:
+            fields["deadline"] = self.deadline
+        if self.permanent:
+            fields["permanent"] = True
+
+        fields.update(self.device)
+        return fields
 
 
 def owner_of(values: t.Mapping[str, t.Any], user_keys: t.Iterable[str]) -> str | None:
     """Whose session it is: the text of the first of *user_keys* that is present."""
-    found = (values[key] for key in user_keys if values.get(key) is not None)
-    return next((str(user) for user in found), None)
+    for key in user_keys:
+        user = values.get(key)
+        if user is not None:
+            return str(user)
+
+    return None
 
 
 class Records:
@@ -76,45 +149,18 @@ class Records:
 
     def document(self, sid: str, encoded: t.Mapping[str, t.Any], frame: Frame) -> Document:
         """A new session's document."""
-        document: Document = {"_id": sid, **self.schema.split(encoded)}
+        document: Document = {"_id": sid, **self.schema.split(encoded), **frame.fields()}
         if self._sealer:
             document["data"] = self._sealer.seal_all(sid, document["data"])
-
-        optional = {
-            "_cls": self._class_name,
-            "user_id": frame.user_id,
-            "authenticated_at": frame.authenticated_at,
-            "deadline": frame.deadline,
-            "permanent": frame.permanent or None,
-            **frame.device,
-        }
-        document.update(created_at=frame.now, expires_at=frame.expires_at, touched_at=frame.now)
-        document.update((name, value) for name, value in optional.items() if value is not None)
+        if self._class_name is not None:
+            document["_cls"] = self._class_name
 
         return document
 
     def read(self, document: Document) -> StoredSession:
         """What is stored; raises :exc:`DamagedDocument` for what no session can be made of."""
-        sid, get = document["_id"], document.get
-        expires_at = get("expires_at")
-        if type(expires_at) is not dt.datetime:
-            raise DamagedDocument("The expiry is no date.")
-
         encoded = self.encoded(document)
-        return StoredSession(
-            sid,
-            expires_at,
-            self.schema.decode_all(encoded),
-            encoded,
-            _date(get("created_at")),
-            _date(get("touched_at")),
-            _date(get("authenticated_at")),
-            _deadline(get("deadline")),
-            get("permanent") is True,
-            _text(get("user_id")),
-            _text(get("ip")),
-            _text(get("user_agent")),
-        )
+        return StoredSession(document, encoded, self.schema.decode_all(encoded))
 
     def encoded(self, document: Document) -> dict[str, t.Any]:
         """The encoded values by session key, opened; raises :exc:`DamagedDocument`."""
@@ -154,18 +200,3 @@ class Records:
         for path, value in update.get("$set", {}).items():
             if path.startswith("data."):
                 update["$set"][path] = sealer.seal(sid, path[len("data.") :], value)
-
-
-def _date(value: t.Any) -> dt.datetime | None:
-    return value if type(value) is dt.datetime else None
-
-
-def _deadline(value: t.Any) -> dt.datetime | None:
-    if value is not None and type(value) is not dt.datetime:
-        raise DamagedDocument("The deadline is no date.")
-
-    return value
-
-
-def _text(value: t.Any) -> str | None:
-    return value if type(value) is str else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import typing as t
-from dataclasses import replace
 
 from .changes import UNSET
 from .codec import milliseconds, moment
@@ -51,12 +50,15 @@ class Saver:
         self._store = store
         self._policy = policy
         self._token: str | None = None
+        self._successor: str | None = None
 
     def save(self) -> Outcome:
         """Send what is owed. Raises :exc:`SessionStoreUnavailable`, or what assigning a value would have raised."""
         session = self._session
         if session.origin is Origin.FAILED:
             return Outcome.NOTHING
+        if session.quiet and session.origin in (Origin.UNREAD, Origin.LOADED):
+            return self._touch()
 
         self._end_cleared()
         session.settle()
@@ -77,7 +79,7 @@ class Saver:
             if user_id is None:
                 self._store.end(sid, reason)
             else:
-                self._store.supersede(sid, session_id(self._new_token), user_id)
+                self._store.supersede(sid, self._new_sid, user_id)
 
     def _end_merged(self) -> None:
         for sid, reason in self._session.ending:
@@ -91,6 +93,14 @@ class Saver:
             self._token = new_token()
 
         return self._token
+
+    @property
+    def _new_sid(self) -> str:
+        """The session id that goes with it."""
+        if self._successor is None:
+            self._successor = session_id(self._new_token)
+
+        return self._successor
 
     def _save_own(self) -> Outcome:
         session = self._session
@@ -140,11 +150,11 @@ class Saver:
             device=session.surroundings.device,
         )
         self._check_room(user_id)
-        token = self._new_token
-        if not self._store.create(session_id(token), encoded, frame) or not self._is_admitted(session_id(token)):
+        sid = self._new_sid
+        if not self._store.create(sid, encoded, frame) or not self._is_admitted(sid):
             return Outcome.NOTHING
 
-        return self._finish(Outcome.STORED, _ticket(token, frame), self._stored(token, encoded, frame))
+        return self._finish(Outcome.STORED, _ticket(self._new_token, frame), self._stored(sid, encoded, frame))
 
     # -- changed ------------------------------------------------------------------------------------------------------
 
@@ -177,7 +187,7 @@ class Saver:
 
         encoded = {**session.stored.encoded}
         session.changes.replay(encoded)
-        return self._finish(Outcome.STORED, ticket, self._stored(ticket.token, encoded, frame))
+        return self._finish(Outcome.STORED, ticket, self._stored(self._sid, encoded, frame))
 
     def _vanished(self) -> Outcome:
         """What was loaded and changed is dropped; what was written without reading belongs to a new session."""
@@ -223,11 +233,11 @@ class Saver:
 
     def _rotate(self) -> Outcome:
         session, store = self._session, self._store
-        token, now = self._new_token, store.now()
+        sid, now = self._new_sid, store.now()
         store.check_fits(session.known_size())
         self._check_room(session.user_id)
 
-        latest = store.retire(self._sid, session_id(token), session.user_id if session.user_changed else UNSET, now)
+        latest = store.retire(self._sid, sid, session.user_id if session.user_changed else UNSET, now)
         if isinstance(latest, Missing):
             return self._rotated_nothing()
 
@@ -238,12 +248,12 @@ class Saver:
 
         frame = self._frame_of_rotation(latest, now)
         in_time = store.now() - now < _ROTATION_TIME
-        stored = in_time and store.succeed(latest.sid, session_id(token), encoded, frame)
-        if not (stored and self._is_admitted(session_id(token))):
+        stored = in_time and store.succeed(latest.sid, sid, encoded, frame)
+        if not (stored and self._is_admitted(sid)):
             session.reject(Missing.UNKNOWN)
             return Outcome.NOTHING
 
-        return self._finish(Outcome.STORED, _ticket(token, frame), self._stored(token, encoded, frame))
+        return self._finish(Outcome.STORED, _ticket(self._new_token, frame), self._stored(sid, encoded, frame))
 
     def _rotated_nothing(self) -> Outcome:
         """The record was gone: a log-in starts anew with what it wrote, a log-out goes after a rotation under way."""
@@ -315,7 +325,7 @@ class Saver:
 
         session.ticket = ticket._replace(touched=milliseconds(touched))
         if session.stored:
-            session.stored = replace(session.stored, touched_at=touched, expires_at=self._policy.expiry(touched, known))
+            session.stored = session.stored.touched(touched, self._policy.expiry(touched, known))
         return Outcome.RENEWED
 
     # -- shared -------------------------------------------------------------------------------------------------------
@@ -347,24 +357,14 @@ class Saver:
         now = milliseconds(frame.now)
         touched = now if self._policy.is_due(before.touched, now) else before.touched
 
-        return Ticket(before.token, touched, session.permanent, _optional_ms(frame.deadline))
+        return Ticket(before.token, touched, frame.permanent, _optional_ms(frame.deadline))
 
-    def _stored(self, token: str, encoded: dict[str, t.Any], frame: Frame) -> StoredSession:
-        before, sid = self._session.stored, session_id(token)
-        kept = before is not None and before.sid == sid
+    def _stored(self, sid: str, encoded: dict[str, t.Any], frame: Frame) -> StoredSession:
+        before, document = self._session.stored, {"_id": sid, **frame.fields()}
+        if before is not None and before.sid == sid:
+            document["created_at"] = before.created_at
 
-        return StoredSession(
-            sid=sid,
-            expires_at=frame.expires_at,
-            data=dict(self._session.values_now()),
-            encoded=encoded,
-            created_at=before.created_at if kept and before else frame.now,
-            touched_at=frame.now,
-            authenticated_at=frame.authenticated_at,
-            deadline=frame.deadline,
-            permanent=frame.permanent,
-            user_id=frame.user_id,
-        )
+        return StoredSession(document, encoded, dict(self._session.values_now()))
 
     def _finish(self, outcome: Outcome, ticket: Ticket | None, stored: StoredSession | None) -> Outcome:
         ending = self._session.ending

@@ -153,7 +153,7 @@ class Schema:
         if type(data) is not dict:
             raise DamagedDocument("The stored data is no document.")
 
-        encoded = {codec.key_name(name) if "%" in name else name: value for name, value in data.items()}
+        encoded = codec.by_key(data)
         for key, declared in self.declared.items():
             if declared.db_field in document:
                 encoded[key] = document[declared.db_field]

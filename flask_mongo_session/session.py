@@ -160,6 +160,8 @@ class ServerSideSession(LazyMapping):
         """Whether anything changed, in place too. Set to ``True`` every key is written, to ``False`` none."""
         if self.origin is Origin.FAILED:
             return False
+        if self.quiet:
+            return self._was_modified
 
         self.settle()
         return bool(self._was_modified or self.changes or self.regenerating or self.cleared or self._everything)
@@ -251,7 +253,8 @@ class ServerSideSession(LazyMapping):
     def saved(self, ticket: Ticket | None, stored: StoredSession | None) -> None:
         """Go on from what is now in the database, without a further read."""
         self._was_modified = bool(self.changes or self.regenerating or self.cleared or self._everything)
-        self.ticket, self._sid, self.stored = ticket, None, stored
+        self.ticket, self.stored = ticket, stored
+        self._sid = stored.sid if stored else None
         self.changes, self.ending, self._watched = Changes(), [], set()
         self.regenerating = self.confirmed = self._everything = False
 

@@ -112,11 +112,11 @@ class MongoSessionStore(RecordCommands):
             raise ValueError("expires_at has no timezone: give an aware datetime, for example in UTC.")
 
         encoded = {key: self.schema.encode(key, value) for key, value in data.items()}
-        with self.operation():
+        with self.operation() as session:
             frame = Frame(self.connection.now(), expires_at, user_id=owner_of(data, self._user_keys))
             document = self._records.document(session_id, encoded, frame)
             self._check_size(document)
-            self.collection.replace_one({"_id": session_id}, document, upsert=True)
+            self.collection.replace_one({"_id": session_id}, document, upsert=True, session=session)
 
     def delete(self, session_id: str) -> None:
         """End the session; fine when there is none."""

@@ -71,6 +71,9 @@ class TicketSigner:
     def __init__(self, secret_key: str | bytes, fallbacks: t.Iterable[str | bytes] = ()) -> None:
         keys = [*map(_derive, fallbacks), _derive(secret_key)]  # itsdangerous expects the newest last
         self._signer = Signer(keys, key_derivation="none", algorithm=_PreparedHMAC())
+        self._newest = (
+            Signer(keys[-1], key_derivation="none", algorithm=self._signer.algorithm) if len(keys) > 1 else None
+        )
 
     def sign(self, ticket: Ticket) -> str:
         """The cookie's value."""
@@ -84,6 +87,21 @@ class TicketSigner:
         try:
             return Ticket.unpack(self._signer.unsign(value).decode("ascii"))
         except (BadSignature, ValueError, IndexError):
+            return None
+
+    def is_newest(self, accepted: str) -> bool:
+        """Whether a value that :meth:`read` accepts was signed with the newest key."""
+        return self._newest is None or self._newest.validate(accepted)
+
+    @staticmethod
+    def claim(value: str) -> Ticket | None:
+        """What the value says of itself, whoever signed it; ``None`` for what no ticket looks like.
+
+        For deciding that there is nothing to do, and for nothing else.
+        """
+        try:
+            return Ticket.unpack(value.rpartition(".")[0])
+        except (ValueError, IndexError):
             return None
 
 

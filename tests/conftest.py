@@ -148,13 +148,14 @@ def sessions(database):
 def move_clock(monkeypatch):
     """Moves the database's clock, as every store sees it, by so many seconds."""
     moved = dt.timedelta()
-    now, estimate = DatabaseClock.now, DatabaseClock.estimate
+    now, known, estimate = DatabaseClock.now, DatabaseClock.known, DatabaseClock.estimate
 
     def move(seconds):
         nonlocal moved
         moved += dt.timedelta(seconds=seconds)
 
     monkeypatch.setattr(DatabaseClock, "now", lambda self, client: now(self, client) + moved)
+    monkeypatch.setattr(DatabaseClock, "known", lambda self: (at := known(self)) and at + moved)
     monkeypatch.setattr(DatabaseClock, "estimate", lambda self: estimate(self) + moved // dt.timedelta(milliseconds=1))
     return move
 
