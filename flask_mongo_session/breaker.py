@@ -122,12 +122,12 @@ class Operation:
 
     __slots__ = ("_background", "_began", "_breaker", "_connection", "_limit", "_session")
 
-    def __init__(self, connection: Connection, *, background: bool = False) -> None:
+    def __init__(self, connection: Connection, seconds: float, *, background: bool = False) -> None:
         self._connection = connection
         self._breaker = connection.breaker
         self._background = background
         self._session: ClientSession | None = None
-        self._limit = pymongo.timeout(BACKGROUND_SECONDS if background else connection.timeout)
+        self._limit = pymongo.timeout(seconds)
 
     def __enter__(self) -> ClientSession:
         if self._background or not self._breaker.calm:

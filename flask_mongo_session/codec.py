@@ -16,10 +16,14 @@ from decimal import Decimal
 
 import bson
 from bson.binary import Binary, UuidRepresentation
-from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.code import Code
+from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
 from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
 from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
@@ -42,9 +46,10 @@ _MILLISECOND = dt.timedelta(milliseconds=1)
 #: Deepest nesting of a value, in BSON levels; the server refuses documents a little beyond.
 MAX_DEPTH = 90
 
-#: What is accepted at the last level may be tagged, which takes a few levels more.
-_MAX_STORED_DEPTH = MAX_DEPTH + 6
+#: No server stores a deeper one.
+_MAX_STORED_DEPTH = 100
 _TAG = "~t"
+_TAG_IN_BSON = b"~t\0"
 #: What BSON's widest integer holds.
 INT64 = range(-(2**63), 2**63)
 _UNSAFE_IN_KEY = re.compile("[%.\x00\ud800-\udfff]|^\\$")
@@ -107,6 +112,20 @@ def as_stored(value: t.Any) -> t.Any:
 def size(document: dict[str, t.Any]) -> int:
     """Bytes that the encoded *document* takes."""
     return len(bson.encode(document, codec_options=CODEC_OPTIONS))
+
+
+def plain_documents(batch: bytes) -> list[dict[str, t.Any]] | None:
+    """The documents of a raw batch, where every value in it decodes to itself; ``None`` where one may not.
+
+    What :func:`decode` would find out by walking through each value, the driver's decoder finds out on its way.
+    """
+    if _TAG_IN_BSON in batch:
+        return None
+
+    try:
+        return bson.decode_all(batch, _PLAIN_OPTIONS)
+    except (bson.errors.BSONError, _NotPlain):
+        return None
 
 
 def documents(batch: bytes) -> t.Iterable[dict[str, t.Any]]:
@@ -175,6 +194,36 @@ def is_unicode(text: str) -> bool:
         return False
 
     return True
+
+
+class _NotPlain(Exception):
+    """A value of a type that is never written."""
+
+
+class _Integers(TypeDecoder):
+    """An integer over 32 bit, which the driver reads as a type of its own."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: Int64) -> int:
+        return int(value)
+
+
+class _Refused(TypeDecoder):
+    """A type that is never written."""
+
+    bson_type: t.Any = None
+
+    def __init__(self, bson_type: type) -> None:
+        self.bson_type = bson_type
+
+    def transform_bson(self, _value: t.Any) -> t.Any:
+        raise _NotPlain
+
+
+_PLAIN_OPTIONS = CODEC_OPTIONS.with_options(
+    type_registry=TypeRegistry([_Integers(), *map(_Refused, (Code, DBRef, MinKey, MaxKey))])
+)
 
 
 class _Unstorable(Exception):

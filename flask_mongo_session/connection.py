@@ -19,7 +19,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from .breaker import Breaker, Operation
+from .breaker import BACKGROUND_SECONDS, Breaker, Operation
 from .clock import DatabaseClock
 from .codec import CODEC_OPTIONS
 from .patience import Client, persist
@@ -87,11 +87,11 @@ class Connection:
 
     def operation(self) -> Operation:
         """A context in which driver calls end within the time limit and fail as :exc:`SessionStoreUnavailable`."""
-        return Operation(self)
+        return Operation(self, self.timeout)
 
-    def background_operation(self) -> Operation:
-        """The same for a command on the whole collection that no request waits for."""
-        return Operation(self, background=True)
+    def background_operation(self, seconds: float = BACKGROUND_SECONDS) -> Operation:
+        """The same, bounded by so many *seconds*, for a command on the whole collection that no request waits for."""
+        return Operation(self, seconds, background=True)
 
     def lend(self) -> ClientSession:
         """A session of the driver's, nobody else's until :meth:`take_back`; not causally consistent, as its own are."""

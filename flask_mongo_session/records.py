@@ -6,6 +6,7 @@ import datetime as dt
 import enum
 import typing as t
 
+from . import codec
 from .changes import UNSET, Changes
 from .exceptions import DamagedDocument, EncryptionUnsupported
 
@@ -161,6 +162,23 @@ class Records:
         """What is stored; raises :exc:`DamagedDocument` for what no session can be made of."""
         encoded = self.encoded(document)
         return StoredSession(document, encoded, self.schema.decode_all(encoded))
+
+    def read_all(self, batch: bytes) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+        """The sessions of a raw batch as ``(session id, data)``; damaged ones are passed over."""
+        plain = None if self._sealer or self.schema.declared else codec.plain_documents(batch)
+        if plain is not None:
+            found = ((one["_id"], one.get("data", {})) for one in plain)
+            return ((sid, codec.by_key(data)) for sid, data in found if type(data) is dict)
+
+        return self._read_each(batch)
+
+    def _read_each(self, batch: bytes) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+        for document in codec.documents(batch):
+            try:
+                data = self.schema.decode_all(self.encoded(document))
+            except DamagedDocument:
+                continue
+            yield document["_id"], data
 
     def encoded(self, document: Document) -> dict[str, t.Any]:
         """The encoded values by session key, opened; raises :exc:`DamagedDocument`."""

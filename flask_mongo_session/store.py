@@ -6,7 +6,6 @@ fine, and an error (:exc:`SessionStoreUnavailable`) always means the system.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import threading
@@ -17,13 +16,13 @@ import weakref
 from pymongo import IndexModel
 from pymongo.database import Database
 
-from . import codec, maintenance, signals
-from .breaker import Operation
+from . import maintenance, signals
+from .breaker import BACKGROUND_SECONDS, Operation
 from .commands import RecordCommands, is_id
 from .connection import Connection
-from .exceptions import ConfigurationTypeError, DamagedDocument
+from .exceptions import ConfigurationTypeError
 from .model import SessionDocument
-from .records import Document, Frame, Records, StoredSession, owner_of
+from .records import Frame, Records, StoredSession, owner_of
 from .sweeper import Sweeper
 
 if t.TYPE_CHECKING:
@@ -31,8 +30,10 @@ if t.TYPE_CHECKING:
 
 #: Bytes; a MongoDB document may take 16 MiB.
 MAX_SIZE = 1024 * 1024
-#: Records that are looked at at once where all of them are wanted.
-_PAGE = 2000
+#: Records that come at once where all of them are wanted, and in which order.
+_BATCH, _NATURAL = 2000, [("$natural", 1)]
+#: Seconds that the server may work on handing out all of them.
+_WALK_SECONDS = 600.0
 
 
 class MongoSessionStore(RecordCommands):
@@ -129,35 +130,22 @@ class MongoSessionStore(RecordCommands):
     def iterate(self) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
         """Live sessions one by one, as ``(session id, data)``, in constant memory; damaged ones are passed over.
 
-        Page by page: the server counts the time limit of a cursor over all of its batches.
+        In the order in which the server keeps them, which no renewal changes: each session comes once. A server that
+        stops answering in between raises :exc:`SessionStoreUnavailable`.
         """
-        last: str | None = ""
-        while last is not None:
-            with self.connection.background_operation():
-                first, last = last, self._end_of_page(last)
-
-            for document in self._live_page(first, last):
-                with contextlib.suppress(DamagedDocument):
-                    yield document["_id"], self.schema.decode_all(self._records.encoded(document))
-
-    def _end_of_page(self, after: str) -> str | None:
-        """The last session id of the page that begins after this one; ``None`` when fewer are left."""
-        ids = self.collection.find({"_id": {"$gt": after}}, {"_id": True}, sort=[("_id", 1)], skip=_PAGE - 1, limit=1)
-        return next((document["_id"] for document in ids), None)
-
-    def _live_page(self, after: str, last: str | None) -> t.Iterator[Document]:
-        ids = {"$gt": after} if last is None else {"$gt": after, "$lte": last}
         fields = ["data", *(declared.db_field for declared in self.schema.declared.values())]
         with self.operation():
-            live: Document = {"_id": ids, "expires_at": {"$gt": self.connection.now()}}
+            live = {"_id": {"$gt": ""}, "expires_at": {"$gt": self.connection.now()}}
 
-        batches = self.collection.find_raw_batches(live, dict.fromkeys(fields, True), batch_size=_PAGE + 1, hint="_id_")
+        batches = self.collection.find_raw_batches(live, dict.fromkeys(fields, True), batch_size=_BATCH, hint=_NATURAL)
+        seconds = _WALK_SECONDS  # the server counts the first command's limit over all that follow
         while True:
-            with self.connection.background_operation():
+            with self.connection.background_operation(seconds):
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield from codec.documents(t.cast("bytes", batch))
+            yield from self._records.read_all(t.cast("bytes", batch))
+            seconds = BACKGROUND_SECONDS
 
     def delete_expired(self, batch_size: int = maintenance.BATCH_SIZE) -> int:
         """Remove all expired records now, whoever's turn it is; returns how many."""

@@ -18,6 +18,7 @@ from flask_mongo_session import (
     MongoSessionStore,
     Session,
     SessionDocument,
+    SessionStoreUnavailable,
     SessionTooLarge,
     UnstorableValue,
     new_token,
@@ -142,21 +143,34 @@ def test_all_and_iterate(bare):
     assert next(iter(bare.iterate()))[0] in wanted
 
 
-def test_iterate_takes_pages(bare, sessions, commands, monkeypatch):
-    """However many there are: pages of their own, since the server counts a cursor's time over all its batches."""
-    monkeypatch.setattr("flask_mongo_session.store._PAGE", 3)
+def test_iterate_takes_batches(bare, sessions, commands, monkeypatch):
+    """However many there are: never more at once than a batch."""
+    monkeypatch.setattr("flask_mongo_session.store._BATCH", 3)
     wanted = {committed(bare, {"n": n}): {"n": n} for n in range(10)}
     for _ in range(5):
         committed(bare, lives=-HOUR)
 
     commands.clear()
     assert dict(bare.iterate()) == wanted
-    assert set(commands.names) == {"find"}
+    assert commands.names == ["find", "getMore", "getMore", "getMore"]
 
     walk = bare.iterate()
     seen = [next(walk)[0]]
     sessions.delete_many({})
     assert {*seen, *dict(walk)} <= wanted.keys()
+
+
+def test_an_interrupted_walk_is_no_short_one(bare, sessions, monkeypatch):
+    """Where the server cannot go on, iterating raises instead of ending early."""
+    monkeypatch.setattr("flask_mongo_session.store._BATCH", 2)
+    for n in range(5):
+        committed(bare, {"n": n})
+
+    walk = bare.iterate()
+    next(walk)
+    sessions.drop()
+    with pytest.raises(SessionStoreUnavailable):
+        list(walk)
 
 
 def test_damaged_ones_are_not_found(bare, sessions, caplog):
