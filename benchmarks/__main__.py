@@ -54,7 +54,7 @@ def main() -> None:
                 continue
             print(f"measuring {part} …", flush=True)
             results[part] = measure(server, effort)
-            if output is not None and "requests" in results:
+            if output is not None:
                 _write(results, output)
 
     print(report.text(results))
@@ -105,7 +105,8 @@ def _read(folder: Path) -> dict[str, t.Any]:
 def _write(results: dict[str, t.Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(_rounded(results), indent=1) + "\n", encoding="utf-8")
-    (folder / "requests.svg").write_text(report.svg(results), encoding="utf-8")
+    if "requests" in results:
+        (folder / "requests.svg").write_text(report.svg(results), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:

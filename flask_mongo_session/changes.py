@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import typing as t
-from dataclasses import dataclass, field
 
 Number = int | float
 
@@ -36,19 +35,20 @@ class Push(t.NamedTuple):
         return longer if self.limit is None else longer[-self.limit :]
 
 
-@dataclass
 class Changes:
     """Pending operations by session key (values encoded), and on the session as a whole."""
 
-    assigned: dict[str, t.Any] = field(default_factory=dict)
-    removed: set[str] = field(default_factory=set)
-    incremented: dict[str, Number] = field(default_factory=dict)
-    appended: dict[str, Push] = field(default_factory=dict)
     permanent: bool | _Unset = UNSET
     deadline: dt.datetime | _Unset | None = UNSET
     #: The new owner (``None``: nobody any more) and when it was authenticated.
     user_id: str | _Unset | None = UNSET
     authenticated_at: dt.datetime | _Unset | None = UNSET
+
+    def __init__(self) -> None:
+        self.assigned: dict[str, t.Any] = {}
+        self.removed: set[str] = set()
+        self.incremented: dict[str, Number] = {}
+        self.appended: dict[str, Push] = {}
 
     def __bool__(self) -> bool:
         """Whether there is anything to store."""

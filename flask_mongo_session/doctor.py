@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import typing as t
-from dataclasses import dataclass
 
 from flask import Flask
 
@@ -24,8 +23,7 @@ _CLOCKS_MAY_DIFFER = dt.timedelta(seconds=2)
 _UNSWEPT = 10_000
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(t.NamedTuple):
     """One thing that was looked at: its name, ``"ok"``, ``"note"`` or ``"wrong"``, and what was seen."""
 
     name: str

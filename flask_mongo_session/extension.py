@@ -12,7 +12,6 @@ from pymongo.uri_parser import parse_uri
 
 from .config import DEFAULT_DATABASE, SessionConfig
 from .connection import Connection, client_for
-from .doctor import Finding, examine
 from .exceptions import SetupError
 from .figures import Figures, measure
 from .interface import MongoSessionInterface
@@ -25,6 +24,7 @@ if t.TYPE_CHECKING:
     from flask import Flask
     from pymongo.database import Database
 
+    from .doctor import Finding
     from .encryption import Sealer
 
 _NAME = "mongo_session"
@@ -32,7 +32,7 @@ _NAME = "mongo_session"
 Handler = t.TypeVar("Handler", bound=t.Callable[[], t.Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MongoSessionState:
     """What the extension keeps for one application, under ``app.extensions["mongo_session"]``."""
 
@@ -159,6 +159,8 @@ class MongoSession:
 
     def examine(self) -> list[Finding]:
         """What is wrong, or worth a note, with the application's configuration and database."""
+        from .doctor import examine  # noqa: PLC0415 - only for those who ask
+
         app = self._app
         state: MongoSessionState = app.extensions[_NAME]
         return examine(app, state.store, state.config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import typing as t
 from collections import Counter
-from dataclasses import dataclass, field
 
 from .codec import moment
 from .records import Document
@@ -32,8 +31,7 @@ PER_USER = {"1": 1, "2": 2, "3–5": 5, "6–10": 10}
 Series = list[tuple[str, int]]
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(t.NamedTuple):
     """A picture of all sessions at one moment (UTC, the database's clock). A series is a list of (label, count)."""
 
     at: dt.datetime
@@ -54,7 +52,7 @@ class Figures:
     #: Users by how many live sessions they have, in percent.
     per_user: Series
     #: ``at``, ``count``, ``seconds``, newest first.
-    sweeps: list[dict[str, t.Any]] = field(default_factory=list)
+    sweeps: list[dict[str, t.Any]]
 
 
 def measure(store: MongoSessionStore) -> Figures:

@@ -173,9 +173,9 @@ class MongoSessionInterface(SessionInterface):
                 idle,
                 config.absolute_lifetime,
                 config.touch_interval,
-                refresh,
-                config.rotate_on_login,
-                config.max_per_user,
+                refresh=refresh,
+                rotate_on_login=config.rotate_on_login,
+                max_per_user=config.max_per_user,
             )
 
         return policy

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import typing as t
-from dataclasses import dataclass
 
 from . import signals
 from .codec import moment
@@ -25,8 +24,7 @@ _TEXTS = ("user_id", "ip", "user_agent")
 _FIELDS = dict.fromkeys((*_DATES, *_TEXTS, "permanent"), True)
 
 
-@dataclass(frozen=True)
-class SessionInfo:
+class SessionInfo(t.NamedTuple):
     """A session without what is in it. Dates are aware, UTC."""
 
     sid: str

@@ -83,7 +83,7 @@ _CONVERSIONS: tuple[tuple[tuple[type, ...], t.Callable[[t.Any], t.Any]], ...] = 
 
 
 def _description(store: RecordCommands, document: Document, hidden: t.Collection[str]) -> Description:
-    info = {name: plain(value) for name, value in vars(SessionInfo.of(document)).items() if value is not None}
+    info = {name: plain(value) for name, value in SessionInfo.of(document)._asdict().items() if value is not None}
     try:
         data = _data(store, document)
     except DamagedDocument as error:

@@ -43,7 +43,7 @@ ROWS = {  # top to bottom, each with what it may import inside of a function onl
     "interface": (),
     "freshness": (),
     "doctor": (),
-    "extension": ("cli", "embedded", "encryption"),
+    "extension": ("cli", "doctor", "embedded", "encryption"),
     "cli": (),
     "encryption": (),
     "testing": (),

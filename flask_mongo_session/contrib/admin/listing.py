@@ -18,7 +18,7 @@ PAGE = 50
 SCAN = 5_000
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-_FIELDS = dict.fromkeys(SessionInfo.__dataclass_fields__, True)
+_FIELDS = dict.fromkeys(SessionInfo._fields, True)
 #: Everything but a date; what is missing counts as null, and an array lies in the index by its elements.
 _NO_DATES = [
     *("double", "string", "object", "binData", "objectId", "bool", "null", "regex", "int", "long"),
