@@ -10,8 +10,17 @@ import enum
 import typing as t
 
 from .changes import UNSET
-from .codec import milliseconds, moment
+from .codec import milliseconds
 from .exceptions import SessionStoreUnavailable
+from .framing import (
+    changed_frame,
+    known_deadline,
+    new_frame,
+    optional_milliseconds,
+    renewed_ticket,
+    rotated_frame,
+    ticket_of,
+)
 from .maintenance import MARK_SECONDS
 from .mapping import Origin
 from .owners import Owners
@@ -137,35 +146,24 @@ class Saver:
         if not encoded:
             return Outcome.ENDED if session.cleared else Outcome.NOTHING
 
-        now = self._store.now()
-        deadline = self._new_deadline(now, None)
-        user_id = session.user_id
-        frame = Frame(
-            now=now,
-            expires_at=self._policy.expiry(now, deadline),
-            deadline=deadline,
-            permanent=session.permanent,
-            user_id=user_id,
-            authenticated_at=None if user_id is None else now,
-            device=session.surroundings.device,
-        )
-        self._check_room(user_id)
+        frame = new_frame(session, self._policy, self._store.now())
+        self._check_room(frame.user_id)
         sid = self._new_sid
         if not self._store.create(sid, encoded, frame) or not self._is_admitted(sid):
             return Outcome.NOTHING
 
-        return self._finish(Outcome.STORED, _ticket(self._new_token, frame), self._stored(sid, encoded, frame))
+        return self._finish(Outcome.STORED, ticket_of(self._new_token, frame), self._stored(sid, encoded, frame))
 
     # -- changed ------------------------------------------------------------------------------------------------------
 
     def _change(self) -> Outcome:
-        session, known = self._session, self._known_deadline()
+        session, known = self._session, known_deadline(self._session)
         if session.user_changed:
             self._check_room(session.user_id)
             self._note_user()
 
         for _ in range(_ATTEMPTS):
-            frame = self._frame_of_change(known)
+            frame = changed_frame(session, self._policy, self._store.now(), known)
             if self._store.change(self._sid, session.changes, known, frame, size=session.known_size()):
                 return self._changed(frame) if self._is_admitted(self._sid) else Outcome.NOTHING
 
@@ -181,7 +179,7 @@ class Saver:
 
     def _changed(self, frame: Frame) -> Outcome:
         session = self._session
-        ticket = self._renewed_ticket(frame)
+        ticket = renewed_ticket(t.cast("Ticket", session.ticket), self._policy, frame)
         if session.stored is None:
             return self._finish(Outcome.STORED, ticket, None)
 
@@ -198,23 +196,6 @@ class Saver:
 
         session.missed(Missing.UNKNOWN)
         return self._create()
-
-    def _frame_of_change(self, known: dt.datetime | None) -> Frame:
-        session, now = self._session, self._store.now()
-        deadline = (
-            known if session.changes.deadline is UNSET else t.cast("dt.datetime | None", session.changes.deadline)
-        )
-        before = session.stored
-
-        return Frame(
-            now=now,
-            expires_at=self._policy.expiry(now, deadline),
-            deadline=deadline,
-            permanent=session.permanent,
-            user_id=session.user_id if before else None,
-            authenticated_at=before.authenticated_at if before else None,
-            device=session.surroundings.device,
-        )
 
     def _note_user(self) -> None:
         """Only where log-in does not rotate: the record follows the key."""
@@ -246,14 +227,14 @@ class Saver:
         if not encoded:
             return self._finish(Outcome.ENDED, None, None)
 
-        frame = self._frame_of_rotation(latest, now)
+        frame = rotated_frame(session, self._policy, now, latest)
         in_time = store.now() - now < _ROTATION_TIME
         stored = in_time and store.succeed(latest.sid, sid, encoded, frame)
         if not (stored and self._is_admitted(sid)):
             session.reject(Missing.UNKNOWN)
             return Outcome.NOTHING
 
-        return self._finish(Outcome.STORED, _ticket(self._new_token, frame), self._stored(sid, encoded, frame))
+        return self._finish(Outcome.STORED, ticket_of(self._new_token, frame), self._stored(sid, encoded, frame))
 
     def _rotated_nothing(self) -> Outcome:
         """The record was gone: a log-in starts anew with what it wrote, a log-out goes after a rotation under way."""
@@ -266,25 +247,6 @@ class Saver:
             return self._finish(Outcome.ENDED, None, None) if ended else Outcome.NOTHING
 
         return self._create()
-
-    def _frame_of_rotation(self, latest: StoredSession, now: dt.datetime) -> Frame:
-        session = self._session
-        moved = session.stored is not None and session.stored.user_id != latest.user_id  # by a log-in without rotation
-        user_id = latest.user_id if moved and not session.user_changed else session.user_id
-        deadline = self._new_deadline(now, latest.deadline)
-        authenticated = now if session.user_changed or session.confirmed else latest.authenticated_at
-        permanent = session.changes.permanent
-        device = session.surroundings.device or _device_of(latest)
-
-        return Frame(
-            now=now,
-            expires_at=self._policy.expiry(now, deadline),
-            deadline=deadline,
-            permanent=permanent if isinstance(permanent, bool) else latest.permanent,
-            user_id=user_id,
-            authenticated_at=None if user_id is None else authenticated,
-            device=device,
-        )
 
     # -- limited ------------------------------------------------------------------------------------------------------
 
@@ -307,9 +269,9 @@ class Saver:
         session, policy = self._session, self._policy
         ticket = t.cast("Ticket", session.ticket)
         loaded = session.stored
-        if loaded and (ticket.permanent, ticket.deadline) != (loaded.permanent, _optional_ms(loaded.deadline)):
+        if loaded and (ticket.permanent, ticket.deadline) != (loaded.permanent, optional_milliseconds(loaded.deadline)):
             session.ticket = ticket = ticket._replace(
-                permanent=loaded.permanent, deadline=_optional_ms(loaded.deadline)
+                permanent=loaded.permanent, deadline=optional_milliseconds(loaded.deadline)
             )
             return Outcome.RENEWED
         if not policy.refresh or not policy.is_due(ticket.touched, session.surroundings.clock()):
@@ -318,7 +280,7 @@ class Saver:
         return self._send_touch(ticket)
 
     def _send_touch(self, ticket: Ticket) -> Outcome:
-        session, known = self._session, self._known_deadline()
+        session, known = self._session, known_deadline(self._session)
         touched = self._store.touch(self._sid, known, self._policy.expiry, session.surroundings.device)
         if touched is None:
             return Outcome.LIVE if session.stored else Outcome.NOTHING
@@ -334,31 +296,6 @@ class Saver:
     def _sid(self) -> str:
         return t.cast("str", self._session.sid)
 
-    def _known_deadline(self) -> dt.datetime | None:
-        session = self._session
-        if session.stored:
-            return session.stored.deadline
-
-        ms = t.cast("Ticket", session.ticket).deadline
-        return None if ms is None else moment(ms)
-
-    def _new_deadline(self, now: dt.datetime, before: dt.datetime | None) -> dt.datetime | None:
-        """What the application set, else a whole absolute lifetime from now."""
-        chosen = self._session.changes.deadline
-        if chosen is not UNSET:
-            return t.cast("dt.datetime | None", chosen)
-
-        return before if self._policy.absolute is None else now + self._policy.absolute
-
-    def _renewed_ticket(self, frame: Frame) -> Ticket:
-        """The cookie's time moves only when a touch would have been due: its value stays the same in between."""
-        session = self._session
-        before = t.cast("Ticket", session.ticket)
-        now = milliseconds(frame.now)
-        touched = now if self._policy.is_due(before.touched, now) else before.touched
-
-        return Ticket(before.token, touched, frame.permanent, _optional_ms(frame.deadline))
-
     def _stored(self, sid: str, encoded: dict[str, t.Any], frame: Frame) -> StoredSession:
         before, document = self._session.stored, {"_id": sid, **frame.fields()}
         if before is not None and before.sid == sid:
@@ -372,15 +309,3 @@ class Saver:
         self._session.ending = [(sid, reason) for sid, reason in ending if reason != "logout"]
 
         return outcome
-
-
-def _ticket(token: str, frame: Frame) -> Ticket:
-    return Ticket(token, milliseconds(frame.now), frame.permanent, _optional_ms(frame.deadline))
-
-
-def _optional_ms(value: dt.datetime | None) -> int | None:
-    return None if value is None else milliseconds(value)
-
-
-def _device_of(stored: StoredSession) -> dict[str, str]:
-    return {name: value for name in ("ip", "user_agent") if (value := getattr(stored, name)) is not None}

@@ -37,6 +37,7 @@ ROWS = {  # top to bottom, each with what it may import inside of a function onl
     "session": (),
     "config": (),
     "policy": (),
+    "framing": (),
     "saving": (),
     "device": (),
     "failure": (),
