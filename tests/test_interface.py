@@ -8,7 +8,7 @@ import itertools
 import pytest
 from flask import Flask, session, stream_with_context
 
-from flask_mongo_session import session_id
+from flask_mongo_session import session_id, session_rejected
 from flask_mongo_session.tokens import Ticket, TicketSigner
 
 MONTH = dt.timedelta(days=31)
@@ -474,3 +474,70 @@ def test_error_in_a_view_keeps_what_was_written(make):
 
     assert browser.get("/fail").status_code == 500
     assert browser.get("/read").text == "5"
+
+
+def claiming(**claims):
+    """A cookie of somebody else's that claims to be ours."""
+    return TicketSigner("another key").sign(Ticket("x" * 43, **claims))
+
+
+def send(app, path, cookie):
+    browser = app.test_client()
+    browser.set_cookie("session", cookie)
+    return browser.get(path)
+
+
+def test_an_untouched_page_checks_no_signature(make, monkeypatch):
+    """It would decide nothing there, and costs more than all else; the next page that uses the session checks it."""
+    app = make()
+    browser = app.test_client()
+    browser.get("/write")
+    checked = []
+    read = TicketSigner.read
+    monkeypatch.setattr(TicketSigner, "read", lambda self, value: checked.append(value) or read(self, value))
+
+    assert browser.get("/untouched").status_code == 200
+    assert checked == []
+    assert browser.get("/read").text == "1"
+    assert len(checked) == 1
+
+
+@pytest.mark.parametrize("age", [0, 3600, -3600, 10**9])
+@pytest.mark.parametrize("permanent", [False, True])
+def test_a_claim_without_our_signature_gets_nothing(make, commands, age, permanent):
+    """Whatever it says of its age: no command, no cookie, no session."""
+    app = make()
+    now = app.session_interface.store.connection.clock.estimate()
+    cookie = claiming(touched=max(now - age * 1000, 0), permanent=permanent)
+    commands.clear()
+
+    for path in ("/untouched", "/read"):
+        response = send(app, path, cookie)
+        assert cookie_of(response) is None
+    assert response.text == "None"
+    assert commands.names == []
+
+
+def test_whoever_counts_forged_cookies_hears_of_all(make):
+    """A receiver of ``session_rejected`` is told on pages, too, that do not use the session."""
+    app, heard = make(), []
+
+    def receiver(_app, reason, **_arguments):
+        heard.append(reason)
+
+    send(app, "/untouched", claiming(touched=0))
+    with session_rejected.connected_to(receiver):
+        send(app, "/untouched", claiming(touched=app.session_interface.store.connection.clock.estimate()))
+
+    assert heard == ["forged"]
+
+
+def test_unknown_attributes_are_errors(make):
+    """Reading the cookie late hides no mistake."""
+    app = make()
+
+    @app.get("/mistake")
+    def mistake():
+        return str(hasattr(session, "tickets")) + str(hasattr(session, "origin"))
+
+    assert send(app, "/mistake", claiming(touched=0)).text == "FalseTrue"
