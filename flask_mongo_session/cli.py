@@ -105,7 +105,7 @@ def list_sessions(*, user: str | None, limit: int, as_json: bool) -> None:
     """List live sessions."""
     found = _extension().recent(limit) if user is None else _extension().of_user(user, limit)
     if as_json:
-        _print_json([vars(info) for info in found])
+        _print_json([info._asdict() for info in found])
         return
 
     rows = [
@@ -158,7 +158,7 @@ def stats(*, as_json: bool) -> None:
     """Tell how many sessions there are, how active and how large."""
     figures = _extension().figures()
     if as_json:
-        _print_json(vars(figures))
+        _print_json(figures._asdict())
         return
 
     about = "about " if figures.estimated else ""
@@ -186,7 +186,7 @@ def doctor(*, as_json: bool) -> None:
     """Look for what is wrong with configuration and database; exit code 1 when something is."""
     findings = _extension().examine()
     if as_json:
-        _print_json([vars(finding) for finding in findings])
+        _print_json([finding._asdict() for finding in findings])
     else:
         rows = [(finding.verdict.upper(), finding.name, finding.message) for finding in findings]
         _print_table(("", "WHAT", "SEEN"), rows)
