@@ -104,6 +104,11 @@ class Connection:
         """Keep a session that was lent for the next operation."""
         self._idle_sessions.append(session)
 
+    def end_sessions(self) -> None:
+        """Give the idle ones back to the client, which tells the server when it closes; no I/O."""
+        while self._idle_sessions:
+            self._idle_sessions.pop().end_session()
+
     def now(self) -> dt.datetime:
         """The database's now (UTC, whole milliseconds); inside :meth:`operation`, since it may have to ask."""
         return self.clock.known() or self.clock.now(self.client)
@@ -170,6 +175,8 @@ def _address(uri: str) -> str:
 
 
 def _close_clients() -> None:
+    for connection in list(_connections):
+        connection.end_sessions()
     for client in _clients.values():
         with contextlib.suppress(Exception), pymongo.timeout(CLOSE_SECONDS):
             client.close()
