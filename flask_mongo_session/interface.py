@@ -139,7 +139,7 @@ class MongoSessionInterface(SessionInterface):
         if session.permanent and app.config["SESSION_REFRESH_EACH_REQUEST"]:
             return True
 
-        return super().should_set_cookie(app, session) and not self._is_there(app, session)
+        return session.modified and not self._is_there(app, session)
 
     def _is_there(self, app: Flask, session: SessionMixin) -> bool:
         """Whether the browser has the very cookie, under the newest key and with the present attributes."""
