@@ -34,7 +34,7 @@ def register(app: Flask) -> None:
 
 @click.command("sessions-cleanup")
 @click.option("--dry-run", is_flag=True, help="Only count what would be removed.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=5_000, show_default=True, help="Records per command.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1_000, show_default=True, help="Records per command.")
 @with_appcontext
 def sessions_cleanup(*, dry_run: bool, batch_size: int) -> None:
     """Remove expired sessions now."""

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 Filter = dict[str, t.Any]
 
 #: Records removed by one command.
-BATCH_SIZE = 5_000
+BATCH_SIZE = 1_000
 #: Seconds for which the record that a rotation ended stays, so that requests in flight meet it.
 MARK_SECONDS = 10
 #: A TTL index cannot be taken back by ``collMod``, only be told to wait for ever: 68 years, the most the server
