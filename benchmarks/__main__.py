@@ -32,7 +32,7 @@ class Effort(t.NamedTuple):
     imports: int
 
 
-FULL = Effort(rounds=50, block=20, scale=1_000_000, shipped=1_000, seconds=4, served_rounds=3, imports=9)
+FULL = Effort(rounds=50, block=20, scale=1_000_000, shipped=1_000, seconds=2, served_rounds=15, imports=9)
 QUICK = Effort(rounds=12, block=10, scale=5_000, shipped=1_000, seconds=1, served_rounds=1, imports=3)
 SMOKE = Effort(rounds=1, block=1, scale=0, shipped=10, seconds=0, served_rounds=0, imports=0)
 

@@ -59,8 +59,10 @@ def measure(server: Server, *, rounds: int, seconds: int) -> dict[str, t.Any] | 
         key: {name: statistics.median(run[name] for run in several) for name in several[0]}
         for key, several in runs.items()
     }
-    for one in medians.values():
-        one["cpu_ratio"] = one["cpu_us"] / medians["floor"]["cpu_us"]
+    for key, base in (("cpu_ratio", "floor"), ("cpu_ratio_to_indexed", "indexed")):
+        for name, several in runs.items():
+            pairs = zip(several, runs[base], strict=True)  # of one round, since the machine's speed changes
+            medians[name][key] = statistics.median(one["cpu_us"] / other["cpu_us"] for one, other in pairs)
     return medians
 
 
