@@ -94,7 +94,8 @@ class RecordCommands:
         if stored.expires_at <= now:
             return Missing.EXPIRED
 
-        self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)
+        if signals.session_loaded.receivers:
+            self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)
         return stored
 
     def _damaged(self, sid: str, reason: str, level: int = logging.WARNING) -> Missing:
@@ -325,7 +326,7 @@ class RecordCommands:
 
 def is_id(value: object) -> bool:
     """Never let anything else into a filter: a mapping would act as an operator, a lone surrogate is no BSON."""
-    return isinstance(value, str) and value != "" and codec.is_unicode(value)
+    return isinstance(value, str) and value != "" and (value.isascii() or codec.is_unicode(value))
 
 
 def _alive(sid: str, now: dt.datetime) -> Document:

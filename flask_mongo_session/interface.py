@@ -55,13 +55,12 @@ class MongoSessionInterface(SessionInterface):
 
         ``None`` without a secret key, so that Flask's null session explains the fix.
         """
-        signer = self.signer(app)
-        if signer is None:
+        if not app.secret_key:
             return None
 
         self.store.start()
         value = _cookie(request, self.get_cookie_name(app))
-        ticket = functools.partial(self._read_ticket, signer, value) if value else None
+        ticket = functools.partial(self._read_ticket, app, value) if value else None
 
         session = self.session_class(self.store.schema, self.store.load, ticket, self._surroundings_of(request))
         session.received = value
@@ -80,8 +79,9 @@ class MongoSessionInterface(SessionInterface):
             self._signer, self._signer_keys = TicketSigner(secret_key, keys[1:]), keys
         return self._signer
 
-    def _read_ticket(self, signer: TicketSigner, value: str) -> Ticket | None:
-        ticket = signer.read(value)
+    def _read_ticket(self, app: Flask, value: str) -> Ticket | None:
+        signer = self.signer(app)
+        ticket = signer.read(value) if signer else None
         if ticket is None:
             self.store.announce(signals.session_rejected, sid=None, reason="forged")
 
