@@ -143,7 +143,7 @@ def _start_up(server: Server, database: str) -> dict[str, t.Any]:
         store.now()
         listener.clear()
         _, seconds = timed(store.ensure_indexes)
-        return {"commands": listener.names, "seconds": seconds}
+        return {"commands": [*listener.names], "seconds": seconds}
 
 
 def _listing(store: MongoSessionStore) -> dict[str, t.Any]:
