@@ -7,7 +7,6 @@ evaluates what it reads.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import re
 import typing as t
@@ -16,14 +15,10 @@ from decimal import Decimal
 
 import bson
 from bson.binary import Binary, UuidRepresentation
-from bson.code import Code
-from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
-from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
-from bson.max_key import MaxKey
-from bson.min_key import MinKey
 from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
@@ -48,8 +43,8 @@ MAX_DEPTH = 90
 
 #: No server stores a deeper one.
 _MAX_STORED_DEPTH = 100
-_TAG = "~t"
-_TAG_IN_BSON = b"~t\0"
+#: The field that says what a tagged document stands for.
+TAG = "~t"
 #: What BSON's widest integer holds.
 INT64 = range(-(2**63), 2**63)
 _UNSAFE_IN_KEY = re.compile("[%.\x00\ud800-\udfff]|^\\$")
@@ -114,37 +109,6 @@ def size(document: dict[str, t.Any]) -> int:
     return len(bson.encode(document, codec_options=CODEC_OPTIONS))
 
 
-def plain_documents(batch: bytes) -> list[dict[str, t.Any]] | None:
-    """The documents of a raw batch, where every value in it decodes to itself; ``None`` where one may not.
-
-    What :func:`decode` would find out by walking through each value, the driver's decoder finds out on its way.
-    """
-    if _TAG_IN_BSON in batch:
-        return None
-
-    try:
-        return bson.decode_all(batch, _PLAIN_OPTIONS)
-    except (bson.errors.BSONError, _NotPlain):
-        return None
-
-
-def documents(batch: bytes) -> t.Iterable[dict[str, t.Any]]:
-    """The documents of a raw batch; one that is malformed does not take its neighbours along."""
-    try:
-        return bson.decode_all(batch, CODEC_OPTIONS)
-    except bson.errors.BSONError:
-        return _well_formed(batch)
-
-
-def _well_formed(batch: bytes) -> t.Iterator[dict[str, t.Any]]:
-    start = 0
-    while start < len(batch):
-        end = start + int.from_bytes(batch[start : start + 4], "little")
-        with contextlib.suppress(bson.errors.BSONError):
-            yield bson.decode(batch[start:end], CODEC_OPTIONS)
-        start = end
-
-
 def milliseconds(moment: dt.datetime) -> int:
     """UTC milliseconds since 1970, what BSON keeps of a date."""
     return (moment - _UTC_EPOCH) // _MILLISECOND
@@ -196,36 +160,6 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-class _NotPlain(Exception):
-    """A value of a type that is never written."""
-
-
-class _Integers(TypeDecoder):
-    """An integer over 32 bit, which the driver reads as a type of its own."""
-
-    bson_type = Int64
-
-    def transform_bson(self, value: Int64) -> int:
-        return int(value)
-
-
-class _Refused(TypeDecoder):
-    """A type that is never written."""
-
-    bson_type: t.Any = None
-
-    def __init__(self, bson_type: type) -> None:
-        self.bson_type = bson_type
-
-    def transform_bson(self, _value: t.Any) -> t.Any:
-        raise _NotPlain
-
-
-_PLAIN_OPTIONS = CODEC_OPTIONS.with_options(
-    type_registry=TypeRegistry([_Integers(), *map(_Refused, (Code, DBRef, MinKey, MaxKey))])
-)
-
-
 class _Unstorable(Exception):
     """What it cannot be, in words; the key is known further up."""
 
@@ -250,7 +184,7 @@ def _encode(value: t.Any, depth: int) -> t.Any:
 
 
 def _tagged(kind: str, payload: t.Any) -> dict[str, t.Any]:
-    return {_TAG: kind, "v": payload}
+    return {TAG: kind, "v": payload}
 
 
 def _encode_list(value: t.Iterable[t.Any], depth: int) -> list[t.Any]:
@@ -265,7 +199,7 @@ def _encode_dict(value: dict[t.Any, t.Any], depth: int) -> dict[str, t.Any]:
 
 
 def _is_plain_key(key: str) -> bool:
-    return key not in ("", _TAG) and key[0] != "$" and "." not in key and "\x00" not in key and is_unicode(key)
+    return key not in ("", TAG) and key[0] != "$" and "." not in key and "\x00" not in key and is_unicode(key)
 
 
 def _encode_set(value: t.Iterable[t.Any], depth: int) -> list[t.Any]:
@@ -317,10 +251,10 @@ def _decode(value: t.Any, depth: int) -> t.Any:
         return [item if type(item) in _DECODED else _decode(item, depth + 1) for item in value]
     if kind is not dict:
         raise TypeError("a type that is never written")
-    if _TAG not in value:
+    if TAG not in value:
         return {key: item if type(item) in _DECODED else _decode(item, depth + 1) for key, item in value.items()}
 
-    return _DECODERS[value[_TAG]](_decode(value["v"], depth + 1))
+    return _DECODERS[value[TAG]](_decode(value["v"], depth + 1))
 
 
 _DECODERS: dict[str, t.Callable[[t.Any], t.Any]] = {

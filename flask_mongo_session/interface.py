@@ -14,7 +14,8 @@ from . import signals
 from .device import device_of
 from .exceptions import SessionStoreUnavailable
 from .failure import error_response, mark_unkept, replace_response
-from .mapping import Origin, Surroundings
+from .identity import Origin
+from .mapping import Surroundings
 from .policy import Policy
 from .records import Missing
 from .saving import Outcome, Saver

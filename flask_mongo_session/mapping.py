@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import enum
 import typing as t
 from collections.abc import Iterator, Mapping
-
-from flask.sessions import SessionMixin
 
 from . import codec
 from .changes import Changes, added, listed
 from .exceptions import SessionStoreUnavailable
+from .identity import Identity, Origin, TicketReader
 from .records import Missing, StoredSession
 from .schema import Schema
-from .tokens import Ticket, session_id
+from .tokens import Ticket
 
 if t.TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,24 +19,6 @@ if t.TYPE_CHECKING:
 _REQUIRED: t.Final[t.Any] = object()
 
 Loader = t.Callable[[str], StoredSession | Missing]
-TicketReader = t.Callable[[], Ticket | None]
-
-
-class Origin(enum.Enum):
-    """What is known of the record that the cookie names."""
-
-    #: No cookie of ours came, or the session was cleared: there is none.
-    NONE = "none"
-    #: There may be one; nobody has looked.
-    UNREAD = "unread"
-    #: It was found, alive.
-    LOADED = "loaded"
-    #: It was looked for in vain.
-    GONE = "gone"
-    #: A rotation has just ended it: the browser is about to get a better cookie than this request could give.
-    SUPERSEDED = "superseded"
-    #: The database did not answer; the session is empty and read-only.
-    FAILED = "failed"
 
 
 class Surroundings(t.NamedTuple):
@@ -54,32 +34,18 @@ class Surroundings(t.NamedTuple):
     device: Mapping[str, str] = {}
 
 
-class LazyMapping(SessionMixin):
-    """The keys of a session, and what a request did to them. Works outside every Flask context.
-
-    What the cookie says is given as a ticket, or as what reads one when somebody wants to know: to verify a signature
-    costs more than all the rest of a request that does not use its session.
-    """
+class LazyMapping(Identity):
+    """The keys of a session, and what a request did to them. Works outside every Flask context."""
 
     accessed = False
-    #: What the cookie is to say; for the one who saves.
-    ticket: Ticket | None
-    origin: Origin
-    #: What it said when it came, and its text.
-    presented: Ticket | None
-    received: str | None = None
     #: The record as it was found, or as this request left it; for the one who saves.
     stored: StoredSession | None = None
     #: Whether a new token was asked for, whether the user was authenticated anew, whether all keys were emptied.
     regenerating = confirmed = cleared = False
     #: Whether the user was to be taken out where none was to be seen, as right after a rotation.
     user_dismissed = False
-    #: Why the cookie's session was not to be had, and which one it was.
-    rejection: Missing | None = None
-    rejected_sid: str | None = None
     #: Whether something was written after the database did not answer; it is kept nowhere.
     unsaved = False
-    _sid: str | None = None
     _everything = _was_modified = False
 
     def __init__(
@@ -89,6 +55,7 @@ class LazyMapping(SessionMixin):
         ticket: Ticket | TicketReader | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
+        super().__init__(ticket)
         self._schema = schema
         self._loader = loader
         self.surroundings = surroundings or Surroundings()
@@ -99,30 +66,6 @@ class LazyMapping(SessionMixin):
         self._values: dict[str, t.Any] = {}
         self._watched: set[str] = set()
         self._defaults: dict[str, t.Any] = {}
-
-        if callable(ticket):
-            self._read_ticket = ticket
-        else:
-            self._open(ticket)
-
-    if not t.TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> t.Any:
-            """Only for what is not there yet: the ticket, and what follows from it."""
-            if name not in ("ticket", "presented", "origin") or "_read_ticket" not in self.__dict__:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-            self._open(self._read_ticket())
-            return self.__dict__[name]
-
-    def _open(self, ticket: Ticket | None) -> None:
-        self.ticket = self.presented = ticket
-        self.origin = Origin.NONE if ticket is None else Origin.UNREAD
-
-    @property
-    def unopened(self) -> bool:
-        """Whether nobody wanted to know so far what the cookie says."""
-        return "origin" not in self.__dict__
 
     @property
     def quiet(self) -> bool:
@@ -256,22 +199,6 @@ class LazyMapping(SessionMixin):
 
         return self[key]
 
-    @property
-    def token(self) -> str | None:
-        """The secret in the cookie; ``None`` before the first save. Never log it: :attr:`sid` is for that."""
-        return self.ticket.token if self.ticket and self.origin is not Origin.GONE else None
-
-    @property
-    def sid(self) -> str | None:
-        """The session id, safe to show, to store and to log; ``None`` before the first save."""
-        token = self.token
-        if token is None:
-            return None
-
-        if self._sid is None:
-            self._sid = session_id(token)
-        return self._sid
-
     def settle(self) -> None:
         """Record what was changed in place; raises what assigning it would have raised."""
         for key in self._watched:
@@ -293,10 +220,6 @@ class LazyMapping(SessionMixin):
         for key in (*self.changes.incremented, *self.changes.appended):
             self._values[key] = self._schema.decode(key, encoded[key])
         self.changes.assigned, self.changes.incremented, self.changes.appended = encoded, {}, {}
-
-    def reject(self, why: Missing) -> None:
-        """Remember that the cookie's session was not to be had."""
-        self.rejection, self.rejected_sid = why, self.sid
 
     def fail(self) -> None:
         """The database did not answer: empty from here on, and nothing is saved any more."""

@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import typing as t
 
-from . import codec
+from . import batches, codec
 from .changes import UNSET, Changes
 from .exceptions import DamagedDocument, EncryptionUnsupported
 
@@ -165,7 +165,7 @@ class Records:
 
     def read_all(self, batch: bytes) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
         """The sessions of a raw batch as ``(session id, data)``; damaged ones are passed over."""
-        plain = None if self._sealer or self.schema.declared else codec.plain_documents(batch)
+        plain = None if self._sealer or self.schema.declared else batches.plain_documents(batch)
         if plain is not None:
             found = ((one["_id"], one.get("data", {})) for one in plain)
             return ((sid, codec.by_key(data)) for sid, data in found if type(data) is dict)
@@ -173,7 +173,7 @@ class Records:
         return self._read_each(batch)
 
     def _read_each(self, batch: bytes) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
-        for document in codec.documents(batch):
+        for document in batches.documents(batch):
             try:
                 data = self.schema.decode_all(self.encoded(document))
             except DamagedDocument:

@@ -21,8 +21,8 @@ from .framing import (
     rotated_frame,
     ticket_of,
 )
+from .identity import Origin
 from .maintenance import MARK_SECONDS
-from .mapping import Origin
 from .owners import Owners
 from .policy import Policy
 from .records import Frame, Missing, StoredSession

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from . import codec
 from .changes import UNSET, Changes, Number, added, listed
 from .exceptions import EncryptionUnsupported
-from .mapping import LazyMapping, Origin
+from .identity import Origin
+from .mapping import LazyMapping
 from .records import StoredSession, owner_of
 from .tokens import Ticket, session_id
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import bson
 import pytest
-from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, ObjectId, Regex, Timestamp
 from flask import session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +33,6 @@ from flask_mongo_session.codec import (
     encode,
     field_name,
     key_name,
-    plain_documents,
     same,
     size,
 )
@@ -163,35 +162,6 @@ _values = st.recursive(
 def test_any_value_round_trips(value):
     """The property behind the list, for whatever Hypothesis thinks of."""
     assert_identical(through_bson(value), value)
-
-
-def batch_of(*values):
-    """Documents as a server sends them, encoded one after the other."""
-    return b"".join(bson.encode({"v": encode("key", value)}, codec_options=CODEC_OPTIONS) for value in values)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(_values, max_size=4))
-def test_a_plain_batch_reads_as_its_documents_do(values):
-    """The short way gives what the long one gives, or says that it cannot."""
-    documents = plain_documents(batch_of(*values))
-
-    if documents is not None:
-        assert_identical([document["v"] for document in documents], values)
-
-
-def test_which_batches_are_plain():
-    """Those of values that BSON keeps as they are, integers of all its sizes too; nothing that wants a second look."""
-    plain = [None, True, 1, 2**31, [2**40, {"a": [-(2**63)]}], 1.5, "100 %", b"x", ObjectId(), uuid.UUID(int=7), {}]
-    documents = plain_documents(batch_of(*plain))
-
-    assert documents is not None
-    assert_identical([document["v"] for document in documents], plain)
-    assert plain_documents(batch_of(1, (2,))) is None
-    for never_written in (Code("f()"), Code("f()", {"a": 1}), DBRef("users", 1), MinKey(), MaxKey()):
-        assert plain_documents(bson.encode({"v": never_written})) is None
-        assert plain_documents(bson.encode({"v": [{"a": never_written}]})) is None
-    assert plain_documents(batch_of(1)[:-1]) is None
 
 
 @settings(max_examples=300, deadline=None)

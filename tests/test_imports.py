@@ -16,6 +16,7 @@ ROWS = {  # top to bottom, each with what it may import inside of a function onl
     "tokens": (),
     "changes": (),
     "codec": (),
+    "batches": (),
     "schema": (),
     "sweeper": (),
     "supervisor": (),
@@ -33,6 +34,7 @@ ROWS = {  # top to bottom, each with what it may import inside of a function onl
     "owners": (),
     "privacy": (),
     "figures": (),
+    "identity": (),
     "mapping": (),
     "session": (),
     "config": (),
@@ -58,8 +60,10 @@ NARROWER = {  # files that want less than all of the rows above
     "supervisor": set(),
     "mongod": {"exceptions"},
     "embedded": {"exceptions", "mongod", "supervisor"},
-    "mapping": {"changes", "codec", "exceptions", "records", "schema", "tokens"},  # no I/O of its own
-    "session": {"changes", "codec", "exceptions", "mapping", "records", "tokens"},  # same
+    "batches": {"codec"},
+    "identity": {"records", "tokens"},
+    "mapping": {"changes", "codec", "exceptions", "identity", "records", "schema", "tokens"},  # no I/O of its own
+    "session": {"changes", "codec", "exceptions", "identity", "mapping", "records", "tokens"},  # same
     "config": {"exceptions"},
     "freshness": set(),
     "cli": set(),
