@@ -93,6 +93,8 @@ def _reporting(command: Command) -> Command:
     return t.cast("Command", reporting)
 
 
+#: An id may begin with a dash; it is no option then.
+_ANY_ARGUMENT = {"ignore_unknown_options": True}
 _json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -114,7 +116,7 @@ def list_sessions(*, user: str | None, limit: int, as_json: bool) -> None:
     _print_table(("SESSION", "USER", "LAST ACTIVITY", "EXPIRES", "DEVICE"), rows)
 
 
-@sessions.command("show")
+@sessions.command("show", context_settings=_ANY_ARGUMENT)
 @click.argument("session_id")
 @_json_option
 @_reporting
@@ -131,7 +133,7 @@ def show(*, session_id: str, as_json: bool) -> None:
     _print_table(("", ""), [*description.items(), *((f"[{key}]", json.dumps(value)) for key, value in data.items())])
 
 
-@sessions.command("revoke")
+@sessions.command("revoke", context_settings=_ANY_ARGUMENT)
 @click.argument("session_id")
 @_reporting
 def revoke(*, session_id: str) -> None:
@@ -142,7 +144,7 @@ def revoke(*, session_id: str) -> None:
     click.echo("Ended 1 session.")
 
 
-@sessions.command("revoke-user")
+@sessions.command("revoke-user", context_settings=_ANY_ARGUMENT)
 @click.argument("user")
 @click.option("--keep", metavar="SESSION_ID", help="All but this one.")
 @_reporting
@@ -194,7 +196,7 @@ def doctor(*, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@sessions.command("export-user")
+@sessions.command("export-user", context_settings=_ANY_ARGUMENT)
 @click.argument("user")
 @_reporting
 def export_user(*, user: str) -> None:
@@ -202,7 +204,7 @@ def export_user(*, user: str) -> None:
     _print_json(_extension().export_user(user))
 
 
-@sessions.command("erase-user")
+@sessions.command("erase-user", context_settings=_ANY_ARGUMENT)
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_reporting

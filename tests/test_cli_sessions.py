@@ -83,6 +83,19 @@ def test_revoke_ends_one(run, log_in):
     assert sid not in run("list").output
 
 
+@pytest.mark.parametrize("beginning", ["-", "--", "-x", "-h", "--json", "--help"])
+def test_an_id_may_begin_with_a_dash(store, run, beginning):
+    """One in 64 does: it is an id all the same, and so is a user's."""
+    sid = beginning.ljust(43, "A")
+    store.commit(sid, {"user_id": f"{beginning}ada"}, store.now() + dt.timedelta(hours=1))
+
+    assert json.loads(run("show", sid, "--json").output)["data"] == {"user_id": f"{beginning}ada"}
+    assert [one["sid"] for one in json.loads(run("export-user", f"{beginning}ada").output)["sessions"]] == [sid]
+    assert run("revoke", sid).output == "Ended 1 session.\n"
+    assert run("revoke-user", f"{beginning}ada").output == "Ended 0 sessions.\n"
+    assert run("erase-user", f"{beginning}ada", "--yes").exit_code == 0
+
+
 def test_revoke_user_ends_all_but_one(run, log_in):
     """And says how many."""
     keep, bob = log_in("ada"), log_in("bob")
