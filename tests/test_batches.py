@@ -38,7 +38,7 @@ def test_a_plain_batch_reads_as_its_documents_do(values):
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 1, 2**31, [2**40, {"a": [-(2**63)]}], 1.5, "100 %", b"x", ObjectId(), uuid.UUID(int=7), {}],
+    [None, True, 1, 2**31, [2**40, {"a": [-(2**63)]}], 1.5, "100 %", b"x", ObjectId(b"x" * 12), uuid.UUID(int=7), {}],
     ids=repr,
 )
 def test_what_is_plain(value):
