@@ -10,7 +10,8 @@ import typing as t
 
 from . import signals
 from .codec import moment
-from .commands import RecordCommands, is_id
+from .commands import is_id
+from .ending import EndingCommands
 from .exceptions import TooManySessions
 from .maintenance import MARK_SECONDS
 from .records import Document
@@ -60,7 +61,7 @@ def user_key(user_id: t.Any) -> str:
 class Owners:
     """Whose sessions there are in a store."""
 
-    def __init__(self, store: RecordCommands) -> None:
+    def __init__(self, store: EndingCommands) -> None:
         self._store = store
 
     def listed(self, user_id: t.Any = None, limit: int | None = None) -> list[SessionInfo]:

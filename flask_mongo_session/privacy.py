@@ -11,7 +11,8 @@ from collections.abc import Set as AbstractSet
 
 from bson.errors import BSONError
 
-from .commands import RecordCommands, is_id
+from .commands import is_id
+from .ending import EndingCommands
 from .exceptions import DamagedDocument
 from .owners import Owners, SessionInfo, user_key
 from .records import Document
@@ -22,7 +23,7 @@ MASK = "•••"
 Description = dict[str, t.Any]
 
 
-def describe(store: RecordCommands, sid: str, hidden: t.Collection[str] = ()) -> Description | None:
+def describe(store: EndingCommands, sid: str, hidden: t.Collection[str] = ()) -> Description | None:
     """One stored session with its data, values of *hidden* keys masked; ``None`` when there is none."""
     if not is_id(sid):
         return None
@@ -36,7 +37,7 @@ def describe(store: RecordCommands, sid: str, hidden: t.Collection[str] = ()) ->
     return None if document is None else _description(store, document, hidden)
 
 
-def export_user(store: RecordCommands, user_id: t.Any) -> Description:
+def export_user(store: EndingCommands, user_id: t.Any) -> Description:
     """All that is stored under the user's name, what has expired and was not swept as well; no token, JSON throughout.
 
     Raises :exc:`TypeError` for nobody.
@@ -53,7 +54,7 @@ def export_user(store: RecordCommands, user_id: t.Any) -> Description:
     }
 
 
-def erase_user(store: RecordCommands, user_id: t.Any) -> int:
+def erase_user(store: EndingCommands, user_id: t.Any) -> int:
     """End and remove all sessions of the user, expired ones and traces of rotations too; how many were alive."""
     owners = Owners(store)
     count = owners.end_all(user_id)
@@ -82,7 +83,7 @@ _CONVERSIONS: tuple[tuple[tuple[type, ...], t.Callable[[t.Any], t.Any]], ...] = 
 )
 
 
-def _description(store: RecordCommands, document: Document, hidden: t.Collection[str]) -> Description:
+def _description(store: EndingCommands, document: Document, hidden: t.Collection[str]) -> Description:
     info = {name: plain(value) for name, value in SessionInfo.of(document)._asdict().items() if value is not None}
     try:
         data = _data(store, document)
@@ -92,7 +93,7 @@ def _description(store: RecordCommands, document: Document, hidden: t.Collection
     return {**info, "data": {key: MASK if key in hidden else value for key, value in data.items()}}
 
 
-def _data(store: RecordCommands, document: Document) -> dict[str, t.Any]:
+def _data(store: EndingCommands, document: Document) -> dict[str, t.Any]:
     """Free-form keys as the application sees them, declared ones as they are stored: fields may make anything of it."""
     records, schema = store._records, store.schema  # noqa: SLF001 - the one reader of what the store wrote
     encoded = records.encoded(document)

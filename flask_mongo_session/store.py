@@ -18,8 +18,9 @@ from pymongo.database import Database
 
 from . import maintenance, signals
 from .breaker import BACKGROUND_SECONDS, Operation
-from .commands import RecordCommands, is_id
+from .commands import is_id
 from .connection import Connection
+from .ending import EndingCommands
 from .exceptions import ConfigurationTypeError
 from .model import SessionDocument
 from .records import Frame, Records, StoredSession, owner_of
@@ -36,7 +37,7 @@ _BATCH, _NATURAL = 2000, [("$natural", 1)]
 _WALK_SECONDS = 600.0
 
 
-class MongoSessionStore(RecordCommands):
+class MongoSessionStore(EndingCommands):
     """Sessions of one model in one collection.
 
     :param model: a :class:`SessionDocument` subclass; its MongoEngine connection is used unless *database* is given.

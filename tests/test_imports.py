@@ -30,6 +30,7 @@ ROWS = {  # top to bottom, each with what it may import inside of a function onl
     "records": (),
     "maintenance": (),
     "commands": (),
+    "ending": (),
     "store": ("encryption",),
     "owners": (),
     "privacy": (),

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from interleaving import is_deletion, live, store_of
 from reference import Reference, Request
 
-from flask_mongo_session import commands as commands_module
+from flask_mongo_session import commands, ending
 from flask_mongo_session.tokens import session_id
 
 MOST_AT_ONCE = 4
@@ -216,7 +216,8 @@ def upsert(store, monkeypatch):
 
 def forget_expiry(store, monkeypatch):
     """A change and a rotation do not ask whether the session has expired."""
-    monkeypatch.setattr(commands_module, "_alive", lambda sid, now: {"_id": sid, "ended": None})
+    for module in (commands, ending):
+        monkeypatch.setattr(module, "alive", lambda sid, now: {"_id": sid, "ended": None})
 
 
 def write_whole(store, monkeypatch):
