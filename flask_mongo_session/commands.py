@@ -19,8 +19,8 @@ from .breaker import Operation
 from .changes import Changes
 from .connection import Connection
 from .exceptions import DamagedDocument, SessionStoreUnavailable, SessionTooLarge
-from .maintenance import MARK_SECONDS
 from .records import Document, Frame, Missing, Records, StoredSession
+from .removal import MARK_SECONDS
 
 if t.TYPE_CHECKING:
     from blinker import NamedSignal

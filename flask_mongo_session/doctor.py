@@ -8,7 +8,7 @@ import typing as t
 
 from flask import Flask
 
-from .maintenance import NEVER_SECONDS
+from .indexes import NEVER_SECONDS
 
 if t.TYPE_CHECKING:
     from .config import SessionConfig

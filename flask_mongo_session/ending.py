@@ -14,8 +14,8 @@ from . import signals
 from .changes import _Unset
 from .commands import RecordCommands, alive, is_id
 from .exceptions import DamagedDocument
-from .maintenance import MARK_SECONDS
 from .records import Document, Frame, Missing, StoredSession
+from .removal import MARK_SECONDS
 
 #: How far a log-out follows the trail of rotations; each of them is at most ten seconds old.
 _MAX_TRAIL = 16

@@ -13,8 +13,8 @@ from .codec import moment
 from .commands import is_id
 from .ending import EndingCommands
 from .exceptions import TooManySessions
-from .maintenance import MARK_SECONDS
 from .records import Document
+from .removal import MARK_SECONDS
 
 _REASON = "revoked"
 _MARK_TIME = dt.timedelta(seconds=MARK_SECONDS)

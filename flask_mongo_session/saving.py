@@ -22,10 +22,10 @@ from .framing import (
     ticket_of,
 )
 from .identity import Origin
-from .maintenance import MARK_SECONDS
 from .owners import Owners
 from .policy import Policy
 from .records import Frame, Missing, StoredSession
+from .removal import MARK_SECONDS
 from .session import ServerSideSession
 from .store import MongoSessionStore
 from .tokens import Ticket, new_token, session_id

@@ -16,14 +16,16 @@ import weakref
 from pymongo import IndexModel
 from pymongo.database import Database
 
-from . import maintenance, signals
+from . import indexes, signals
 from .breaker import BACKGROUND_SECONDS, Operation
 from .commands import is_id
 from .connection import Connection
 from .ending import EndingCommands
 from .exceptions import ConfigurationTypeError
+from .lease import Lease
 from .model import SessionDocument
 from .records import Frame, Records, StoredSession, owner_of
+from .removal import BATCH_SIZE, Remover, expired_filter
 from .sweeper import Sweeper
 
 if t.TYPE_CHECKING:
@@ -88,7 +90,7 @@ class MongoSessionStore(EndingCommands):
 
         interval = cleanup_interval.total_seconds() if isinstance(cleanup_interval, dt.timedelta) else cleanup_interval
         self.sweeper = Sweeper(self._sweep, interval)
-        self._lease = maintenance.Lease(self.connection, self.collection_name, interval)
+        self._lease = Lease(self.connection, self.collection_name, interval)
         if connection is None:
             self.start()
 
@@ -148,11 +150,11 @@ class MongoSessionStore(EndingCommands):
             yield from self._records.read_all(t.cast("bytes", batch))
             seconds = BACKGROUND_SECONDS
 
-    def delete_expired(self, batch_size: int = maintenance.BATCH_SIZE) -> int:
+    def delete_expired(self, batch_size: int = BATCH_SIZE) -> int:
         """Remove all expired records now, whoever's turn it is; returns how many."""
         return sum(self.remove_batches(batch_size))
 
-    def remove_batches(self, batch_size: int = maintenance.BATCH_SIZE) -> t.Iterator[int]:
+    def remove_batches(self, batch_size: int = BATCH_SIZE) -> t.Iterator[int]:
         """The same batch by batch; yields the count of each."""
         began, count = time.monotonic(), 0
         for removed in self._batches(batch_size):
@@ -161,13 +163,13 @@ class MongoSessionStore(EndingCommands):
 
         self.announce(signals.sessions_swept, count=count, seconds=time.monotonic() - began)
 
-    def _batches(self, batch_size: int = maintenance.BATCH_SIZE) -> t.Iterator[int]:
-        return maintenance.Remover(self.connection, self.collection_name, batch_size).batches()
+    def _batches(self, batch_size: int = BATCH_SIZE) -> t.Iterator[int]:
+        return Remover(self.connection, self.collection_name, batch_size).batches()
 
     def count_expired(self) -> int:
         """How many records a sweep would remove now."""
         with self.connection.background_operation():
-            return self.collection.count_documents(maintenance.expired_filter(self.connection.now()))
+            return self.collection.count_documents(expired_filter(self.connection.now()))
 
     def stop_cleanup(self) -> None:
         """End the sweeping thread; fine without one, and again."""
@@ -184,7 +186,7 @@ class MongoSessionStore(EndingCommands):
         self._started_in = os.getpid()
         self.connection.reset_after_fork()
         if self._auto_index:
-            maintenance.build_in_background(self.connection, self.collection_name, self._index_models())
+            indexes.build_in_background(self.connection, self.collection_name, self._index_models())
         self.sweeper.start()
 
     def operation(self) -> Operation:
@@ -205,10 +207,10 @@ class MongoSessionStore(EndingCommands):
 
     def ensure_indexes(self) -> None:
         """Create the model's missing indexes and wait for them, however long that takes."""
-        maintenance.ensure_indexes(self.connection, self.collection_name, self._index_models())
+        indexes.ensure_indexes(self.connection, self.collection_name, self._index_models())
 
     def _index_models(self) -> list[IndexModel]:
-        return maintenance.index_models(self.model.index_specs(), ttl=self._ttl_index)
+        return indexes.index_models(self.model.index_specs(), ttl=self._ttl_index)
 
     def sweeps(self) -> list[dict[str, t.Any]]:
         """The last sweeps of all workers, newest first: ``at``, ``count``, ``seconds``."""

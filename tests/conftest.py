@@ -13,6 +13,7 @@ from pymongo import monitoring
 
 from flask_mongo_session import MongoSession, Session
 from flask_mongo_session.clock import DatabaseClock
+from flask_mongo_session.connection import Connection
 
 SECRET_KEY = "a secret for tests only"
 
@@ -69,6 +70,25 @@ def database(client, commands, request):
     commands.clear()
     yield client[name]
     client.drop_database(name)
+
+
+@pytest.fixture
+def connect(database):
+    """Makes connections of their own to :func:`database`, as other workers have."""
+    return lambda: Connection(lambda: database)
+
+
+@pytest.fixture
+def connection(connect):
+    """One worker's connection."""
+    return connect()
+
+
+@pytest.fixture
+def now(connection):
+    """The database's now."""
+    with connection.operation():
+        return connection.now()
 
 
 @pytest.fixture

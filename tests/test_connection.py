@@ -7,14 +7,7 @@ import threading
 import pytest
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from flask_mongo_session.connection import Connection
 from flask_mongo_session.exceptions import SessionStoreUnavailable
-
-
-@pytest.fixture
-def connection(database):
-    """A connection to a fresh database."""
-    return Connection(lambda: database)
 
 
 def test_operations_in_a_row_share_a_session(app, commands):

@@ -18,7 +18,7 @@ import pytest
 from patience import eventually
 
 from flask_mongo_session import MongoSessionStore, Session
-from flask_mongo_session.maintenance import MARK_SECONDS, Remover
+from flask_mongo_session.removal import MARK_SECONDS, Remover
 from flask_mongo_session.sweeper import JITTER, Sweeper
 
 PROCESSES = 16
