@@ -1,33 +1,14 @@
-"""What stands between a request and a database that does not answer: a time limit, a breaker, errors in our terms."""
+"""The breaker: what is known of a database that does not answer, and said of it in the log."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-import typing as t
 
-import pymongo
-from bson.errors import BSONError
-from pymongo.errors import (
-    ConnectionFailure,
-    DocumentTooLarge,
-    DuplicateKeyError,
-    ExecutionTimeout,
-    OperationFailure,
-    PyMongoError,
-    WriteError,
-)
+from pymongo.errors import OperationFailure, PyMongoError
 
 from .exceptions import SessionStoreUnavailable
-from .patience import await_server
-
-if t.TYPE_CHECKING:
-    from types import TracebackType
-
-    from pymongo.client_session import ClientSession
-
-    from .connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +17,6 @@ BREAKER_FAILURES = 3
 BREAKER_SECONDS = 0.5
 #: Seconds in which a further failure still belongs to the outage that the log told of.
 OUTAGE_SECONDS = 10.0
-#: Seconds for one command on the whole collection.
-BACKGROUND_SECONDS = 30.0
-
-#: What the data of one record is to blame for, not the system.
-_FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
 
 
 class Breaker:
@@ -111,73 +87,6 @@ class Breaker:
             log.error("The session store refused: %s: %s", type(error).__name__, _reason(error))
             self._refusal = refusal
         self.calm = False
-
-
-class Operation:
-    """One operation on the database: refused by an open breaker, bounded in time, its errors in our own terms.
-
-    The context's value is a session of the driver's for its commands: to lend one costs less than starting one each.
-    In the *background*, where no request waits, it may take longer, and its failure says nothing to requests.
-    """
-
-    __slots__ = ("_background", "_began", "_breaker", "_connection", "_limit", "_session")
-
-    def __init__(self, connection: Connection, seconds: float, *, background: bool = False) -> None:
-        self._connection = connection
-        self._breaker = connection.breaker
-        self._background = background
-        self._session: ClientSession | None = None
-        self._limit = pymongo.timeout(seconds)
-
-    def __enter__(self) -> ClientSession:
-        if self._background or not self._breaker.calm:
-            self._enter_carefully()
-        else:
-            self._began = time.monotonic()
-            self._limit.__enter__()
-
-        self._session = session = self._connection.lend()
-        return session
-
-    def _enter_carefully(self) -> None:
-        """Nothing says that there is a server: find one first."""
-        self._breaker.enter()
-        client = self._connection.client  # may take its time to start, where the server is an embedded one
-        self._began = time.monotonic()
-        self._limit.__enter__()
-        try:
-            await_server(client, self._began + self._connection.timeout)
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._limit.__exit__(kind, error, trace)
-        if error is None:
-            self._connection.take_back(t.cast("ClientSession", self._session))
-            if not self._breaker.calm:
-                self._breaker.succeeded()
-            return
-
-        if self._session:
-            self._session.end_session()
-        if isinstance(error, _FAULTS_OF_THE_DATA):
-            self._breaker.succeeded()
-        elif isinstance(error, PyMongoError):
-            self._unavailable(error)
-
-    def _unavailable(self, error: PyMongoError) -> t.NoReturn:
-        if self._background:
-            raise SessionStoreUnavailable from error
-        if error.timeout or isinstance(error, (ConnectionFailure, ExecutionTimeout)):
-            self._connection.clock.forget()
-            self._breaker.failed(error, self._began)
-        else:
-            self._breaker.refused(error)
-
-        raise SessionStoreUnavailable from error
 
 
 def _reason(error: BaseException) -> str:

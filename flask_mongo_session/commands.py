@@ -15,10 +15,10 @@ from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, WriteError
 
 from . import codec, signals
-from .breaker import Operation
 from .changes import Changes
 from .connection import Connection
 from .exceptions import DamagedDocument, SessionStoreUnavailable, SessionTooLarge
+from .operation import Operation
 from .records import Document, Frame, Missing, Records, StoredSession
 from .removal import MARK_SECONDS
 

@@ -19,9 +19,10 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from .breaker import BACKGROUND_SECONDS, Breaker, Operation
+from .breaker import Breaker
 from .clock import DatabaseClock
 from .codec import CODEC_OPTIONS
+from .operation import BACKGROUND_SECONDS, Operation
 from .patience import Client, persist
 
 if t.TYPE_CHECKING:

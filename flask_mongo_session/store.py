@@ -17,13 +17,13 @@ from pymongo import IndexModel
 from pymongo.database import Database
 
 from . import indexes, signals
-from .breaker import BACKGROUND_SECONDS, Operation
 from .commands import is_id
 from .connection import Connection
 from .ending import EndingCommands
 from .exceptions import ConfigurationTypeError
 from .lease import Lease
 from .model import SessionDocument
+from .operation import BACKGROUND_SECONDS, Operation
 from .records import Frame, Records, StoredSession, owner_of
 from .removal import BATCH_SIZE, Remover, expired_filter
 from .sweeper import Sweeper

@@ -25,6 +25,7 @@ ROWS = {  # top to bottom, each with what it may import inside of a function onl
     "patience": (),
     "clock": (),
     "breaker": (),
+    "operation": (),
     "connection": ("embedded",),
     "model": (),
     "records": (),
