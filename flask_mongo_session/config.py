@@ -24,9 +24,9 @@ DEFAULT_DATABASE = "flask_session"
 #: Seconds; beyond it dates would run over.
 _LONGEST = 365_000 * 24 * 60 * 60
 _PREFIX = "SESSION_MONGO"
-_QUOTED = re.compile("""["'].*["']""", re.DOTALL)
-_NOT_IN_A_DATABASE = re.compile(r'[/\\. "$\0]')
-_NOT_IN_A_COLLECTION = re.compile(r"[$\0]|^\.|\.\.|\.$")
+_QUOTED = """(?s)["'].*["']"""
+_NOT_IN_A_DATABASE = r'[/\\. "$\0]'
+_NOT_IN_A_COLLECTION = r"[$\0]|^\.|\.\.|\.$"
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,7 +149,7 @@ def _uri(key: str, value: t.Any) -> str:
         try:
             parse_uri(uri)
         except (PyMongoError, ValueError) as error:
-            reason = _QUOTED.sub("…", str(error))  # it may be a part of the password
+            reason = re.sub(_QUOTED, "…", str(error))  # it may be a part of the password
             raise ConfigurationError(f"{key} is no valid MongoDB URI: {reason}") from None
 
     return uri
@@ -157,7 +157,7 @@ def _uri(key: str, value: t.Any) -> str:
 
 def _database(key: str, value: t.Any) -> str:
     name = _text(key, value)
-    if _NOT_IN_A_DATABASE.search(name):
+    if re.search(_NOT_IN_A_DATABASE, name):
         raise ConfigurationError(f'{key} is no name for a database: it may not hold a blank or any of /\\."$')
 
     return name
@@ -165,7 +165,7 @@ def _database(key: str, value: t.Any) -> str:
 
 def _collection(key: str, value: t.Any) -> str:
     name = _text(key, value)
-    if _NOT_IN_A_COLLECTION.search(name):
+    if re.search(_NOT_IN_A_COLLECTION, name):
         raise ConfigurationError(
             f"{key} is no name for a collection: it may not hold a $, nor begin or end with a dot."
         )

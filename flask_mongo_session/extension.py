@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing as t
 import weakref
-from dataclasses import dataclass
 
 from flask import current_app, has_app_context
 from mongoengine.connection import get_db
@@ -32,8 +31,7 @@ _NAME = "mongo_session"
 Handler = t.TypeVar("Handler", bound=t.Callable[[], t.Any])
 
 
-@dataclass(frozen=True, eq=False)
-class MongoSessionState:
+class MongoSessionState(t.NamedTuple):
     """What the extension keeps for one application, under ``app.extensions["mongo_session"]``."""
 
     store: MongoSessionStore
