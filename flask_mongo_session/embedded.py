@@ -39,7 +39,7 @@ from pymongo.errors import PyMongoError
 
 from . import supervisor
 from .exceptions import EmbeddedServerError
-from .mongod import PORT_IN_USE, explain, find_mongod
+from .mongod import explain, find_mongod, found_port_taken
 from .supervisor import LOG, RECORD, USERS_LOCK, is_file, is_locked, remove_folder, try_lock
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ class EmbeddedServer:
             for _ in range(_PORT_ATTEMPTS):  # another program may take the port before mongod does
                 port = self.fixed_port or _free_port()
                 report = self._run(mongod, port, claim)
-                if self.fixed_port or report.get("code") != PORT_IN_USE:
+                if self.fixed_port or "code" not in report or not found_port_taken(report["code"], report["output"]):
                     break
         finally:
             os.close(claim)

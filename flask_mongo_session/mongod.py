@@ -12,8 +12,9 @@ from pathlib import Path
 
 from .exceptions import EmbeddedServerError
 
-#: The exit code of a ``mongod`` whose port is taken.
-PORT_IN_USE = 48
+#: How a ``mongod`` ends whose port is taken: by this exit code, or, where somebody else was the first to listen on what
+#: both had bound, with this message and an abort.
+_PORT_IN_USE, _NOT_LISTENING = 48, 'id":31339,'
 
 _DEBIAN_PACKAGES = {"libcurl.so.4": "libcurl4", "libssl.so.3": "libssl3", "libcrypto.so.3": "libssl3"}
 
@@ -70,9 +71,14 @@ def _runnable(binary: Path) -> Path:
     return copy
 
 
+def found_port_taken(code: int, output: list[str]) -> bool:
+    """Whether a ``mongod`` that ended with *code* would have started on another port."""
+    return code == _PORT_IN_USE or any(_NOT_LISTENING in line for line in output)
+
+
 def explain(mongod: Path, port: int, code: int, output: list[str]) -> str:
     """What a ``mongod`` that ended with *code* wants its user to know."""
-    if code == PORT_IN_USE:
+    if found_port_taken(code, output):
         return f"Port {port} on 127.0.0.1 is in use: free it, or let a free one be taken."
 
     missing = re.search(r"loading shared libraries: ([^\s:]+)", "\n".join(output))

@@ -327,6 +327,38 @@ def test_a_free_port_that_is_snatched_is_replaced(folder, servers, monkeypatch):
         assert server.port != other.getsockname()[1]
 
 
+def test_a_port_that_is_snatched_at_the_last_moment_is_replaced(folder, servers, monkeypatch):
+    """Two may bind a port, one can listen: a server that comes second is started on another."""
+    free_port = embedded._free_port
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        ports = iter([other.getsockname()[1]])
+        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports, None) or free_port())
+        server = servers(folder, temporary=True)
+        first = threading.Timer(0.2, other.listen)  # while mongod is starting, mostly between its two steps
+        first.start()
+
+        assert command(server.start(), "ping")["ok"]
+        first.join()
+        assert server.port != other.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "taken"),
+    [
+        (48, [], True),
+        (-6, ['{"s":"F","id":31339,"msg":"Error listening for new connections on listen address"}'], True),
+        (-6, ['{"s":"F","id":23089,"msg":"Fatal assertion","attr":{"msgid":31339,"line":1253}}'], True),
+        (-6, ['{"s":"F","id":23089,"msg":"Fatal assertion","attr":{"msgid":28595,"line":1}}'], False),
+        (1, [], False),
+    ],
+)
+def test_which_ends_mean_that_the_port_is_taken(code, output, taken):
+    """As a server tells it that cannot bind, or cannot listen; another abort has other reasons."""
+    assert mongod.found_port_taken(code, output) is taken
+
+
 def test_a_file_in_the_way_is_named(tmp_path):
     """A path that cannot be a folder is an error with the system's reason."""
     (tmp_path / "file").touch()
