@@ -126,11 +126,11 @@ class RecordCommands:
     ) -> bool:
         """Store just the changed keys; ``False`` when there is no live session with the deadline that was known.
 
-        *size*: bytes of the session, where the request knows it.
+        *size*: bytes of the session as far as the request knows it.
         """
         update = self._records.update(sid, changes)
         update.setdefault("$set", {}).update(expires_at=frame.expires_at, touched_at=frame.now, **frame.device)
-        self.check_fits(size or codec.size(update))
+        self.check_fits(max(size, codec.size(update)))
 
         try:
             with self.operation() as session:

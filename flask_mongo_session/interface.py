@@ -125,8 +125,7 @@ class MongoSessionInterface(SessionInterface):
     def _is_idle(self, app: Flask, session: ServerSideSession, response: Response) -> bool:
         """Whether there is nothing to do for a cookie that nobody asked for, whatever its signature is worth."""
         claim = TicketSigner.claim(session.received or "")
-        policy = self._policy(app)
-        if claim is None or (policy.refresh and policy.is_due(claim.touched, session.surroundings.clock())):
+        if claim is None or self._policy(app).wants_touch(claim.touched, session.surroundings.clock()):
             return False
 
         self._vary_on_refresh(app, claim, response)

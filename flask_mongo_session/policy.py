@@ -38,3 +38,7 @@ class Policy:
     def is_due(self, touched: int, now: int) -> bool:
         """Whether the last touch is so long ago that the next one is due; a time in the future says nothing."""
         return not 0 <= now - touched < self._due_after
+
+    def wants_touch(self, touched: int, now: int) -> bool:
+        """Whether use alone has to move the expiry by now."""
+        return self.refresh and self.is_due(touched, now)

@@ -266,7 +266,7 @@ class Saver:
     # -- touched ------------------------------------------------------------------------------------------------------
 
     def _touch(self) -> Outcome:
-        session, policy = self._session, self._policy
+        session = self._session
         ticket = t.cast("Ticket", session.ticket)
         loaded = session.stored
         if loaded and (ticket.permanent, ticket.deadline) != (loaded.permanent, optional_milliseconds(loaded.deadline)):
@@ -274,7 +274,7 @@ class Saver:
                 permanent=loaded.permanent, deadline=optional_milliseconds(loaded.deadline)
             )
             return Outcome.RENEWED
-        if not policy.refresh or not policy.is_due(ticket.touched, session.surroundings.clock()):
+        if not self._policy.wants_touch(ticket.touched, session.surroundings.clock()):
             return Outcome.LIVE if loaded else Outcome.NOTHING
 
         return self._send_touch(ticket)

@@ -17,6 +17,7 @@ from flask_mongo_session import (
     MongoSessionStore,
     Session,
     SessionDocument,
+    SessionTooLarge,
     session_id,
 )
 from flask_mongo_session.encryption import Sealer
@@ -328,6 +329,18 @@ def test_merging_opens_one_and_seals_for_the_other(make_sealed, secret, sessions
     assert browser.get("/get/secret").text == SECRET
     assert browser.get("/get/own").text == "1"
     assert sessions.count_documents({"_id": sid_of(secret)}) == 0
+
+
+def test_the_size_that_counts_is_that_of_what_is_sent(make_sealed):
+    """Sealed values are longer than plain ones, also where the whole session was read before."""
+    app = make_sealed(SESSION_MAX_SIZE=1000)
+    app.add_url_rule("/grow", view_func=lambda: (session.get("note") and session.update(note="x" * 960)) or "")
+    browser = browser_of(app)
+    browser.get("/put/note/short")
+
+    with pytest.raises(SessionTooLarge):
+        browser.get("/grow")
+    assert browser.get("/get/note").text == "short"
 
 
 def test_emptying_the_session_ends_it(make_sealed, secret, sessions):
