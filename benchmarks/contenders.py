@@ -22,7 +22,7 @@ from pymongo.write_concern import WriteConcern
 
 from benchmarks.measure import Subject
 from flask_mongo_session import MongoSession, Session, SessionDocument
-from flask_mongo_session.codec import CODEC_OPTIONS
+from flask_mongo_session.document.codec import CODEC_OPTIONS
 
 CASES = ("untouched", "read", "changed", "blind write", "first write", "log-in")
 NAMES = {

@@ -8,7 +8,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-from flask_mongo_session.embedded import EmbeddedServer
+from flask_mongo_session.embedded.server import EmbeddedServer
 
 
 class Server(t.NamedTuple):

@@ -1,5 +1,7 @@
 """Server-side sessions for Flask on MongoDB."""
 
+from .document.model import Session, SessionDocument, SessionQuerySet
+from .document.record import StoredSession
 from .exceptions import (
     ConfigurationError,
     ConfigurationTypeError,
@@ -15,13 +17,9 @@ from .exceptions import (
     UnstorableValue,
 )
 from .extension import MongoSession, MongoSessionState
-from .figures import Figures
-from .freshness import fresh_session
-from .interface import MongoSessionInterface
-from .model import Session, SessionDocument, SessionQuerySet
-from .owners import SessionInfo
-from .records import StoredSession
-from .session import ServerSideSession, SessionStatus
+from .management.statistics import Figures
+from .session.session import ServerSideSession, SessionStatus
+from .session.tokens import new_token, session_id
 from .signals import (
     session_created,
     session_destroyed,
@@ -31,8 +29,10 @@ from .signals import (
     session_updated,
     sessions_swept,
 )
+from .storage.user_sessions import SessionInfo
 from .store import MongoSessionStore
-from .tokens import new_token, session_id
+from .web.interface import MongoSessionInterface
+from .web.reauthentication import fresh_session
 
 __version__ = "0.1.0"
 

@@ -18,8 +18,8 @@ from bson.binary import Binary
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .codec import CODEC_OPTIONS
 from .exceptions import ConfigurationError, UnreadableValue
+from .mongo.bson_types import CODEC_OPTIONS
 
 _VERSION = b"\x01"
 _KEY_BYTES = 32

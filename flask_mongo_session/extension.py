@@ -10,21 +10,21 @@ from mongoengine.connection import get_db
 from pymongo.uri_parser import parse_uri
 
 from .config import DEFAULT_DATABASE, SessionConfig
-from .connection import Connection, client_for
+from .document.model import Session, SessionDocument
 from .exceptions import SetupError
-from .figures import Figures, measure
-from .interface import MongoSessionInterface
-from .model import Session, SessionDocument
-from .owners import Owners, SessionInfo
-from .privacy import describe, erase_user, export_user
+from .management.privacy import describe, erase_user, export_user
+from .management.statistics import Figures, measure
+from .mongo.connection import Connection, client_for
+from .storage.user_sessions import SessionInfo, UserSessions
 from .store import MongoSessionStore, check_model
+from .web.interface import MongoSessionInterface
 
 if t.TYPE_CHECKING:
     from flask import Flask
     from pymongo.database import Database
 
-    from .doctor import Finding
     from .encryption import Sealer
+    from .management.doctor import Finding
 
 _NAME = "mongo_session"
 
@@ -89,7 +89,7 @@ class MongoSession:
         app.session_interface = MongoSessionInterface(store, config)
         self._apps.add(app)
 
-        from .cli import register  # noqa: PLC0415 - thin, and only where there is an application
+        from .management.cli import register  # noqa: PLC0415 - thin, and only where there is an application
 
         register(app)
 
@@ -121,22 +121,22 @@ class MongoSession:
 
     def of_user(self, user_id: t.Any, limit: int | None = None) -> list[SessionInfo]:
         """The user's live sessions without their data, newest activity first; one indexed query."""
-        return [] if user_id is None else self._owners.listed(user_id, limit)
+        return [] if user_id is None else self._user_sessions.listed(user_id, limit)
 
     def recent(self, limit: int = 50) -> list[SessionInfo]:
         """Live sessions of everybody, those that expire last first; one indexed query."""
-        return self._owners.listed(limit=limit)
+        return self._user_sessions.listed(limit=limit)
 
     def revoke(self, session_id: str, user_id: t.Any = None) -> bool:
         """End a session; with *user_id* only when it is that user's. Whether there was such a live one."""
-        return self._owners.end(session_id, user_id)
+        return self._user_sessions.end(session_id, user_id)
 
     def revoke_user(self, user_id: t.Any, keep: str | None = None) -> int:
         """End all sessions of a user but *keep* (a session id, wherever it moves meanwhile); how many there were.
 
         None that was logged in before the call survives it, requests in flight included.
         """
-        return self._owners.end_all(user_id, keep)
+        return self._user_sessions.end_all(user_id, keep)
 
     def export_user(self, user_id: t.Any) -> dict[str, t.Any]:
         """All that is stored in the user's sessions, ready for JSON, without any token."""
@@ -157,7 +157,7 @@ class MongoSession:
 
     def examine(self) -> list[Finding]:
         """What is wrong, or worth a note, with the application's configuration and database."""
-        from .doctor import examine  # noqa: PLC0415 - only for those who ask
+        from .management.doctor import examine  # noqa: PLC0415 - only for those who ask
 
         app = self._app
         state: MongoSessionState = app.extensions[_NAME]
@@ -169,8 +169,8 @@ class MongoSession:
         return handler
 
     @property
-    def _owners(self) -> Owners:
-        return Owners(self.store)
+    def _user_sessions(self) -> UserSessions:
+        return UserSessions(self.store)
 
 
 def _connect(config: SessionConfig) -> Connection:
@@ -201,7 +201,7 @@ def _database_in(uri: str) -> str | None:
 
 def _hold_embedded(uri: str) -> None:
     if uri.startswith("embedded:"):
-        from .embedded import embedded_server  # noqa: PLC0415 - only for those who use it
+        from .embedded.server import embedded_server  # noqa: PLC0415 - only for those who use it
 
         embedded_server(uri)
 

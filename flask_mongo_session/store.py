@@ -16,17 +16,19 @@ import weakref
 from pymongo import IndexModel
 from pymongo.database import Database
 
-from . import indexes, signals
-from .commands import is_id
-from .connection import Connection
-from .ending import EndingCommands
+from . import signals
+from .cleanup.expired import BATCH_SIZE, Remover
+from .cleanup.lease import Lease
+from .cleanup.sweeper import Sweeper
+from .document.filters import expired_filter
+from .document.model import SessionDocument
+from .document.record import DocumentMapper, Metadata, StoredSession, owner_of
 from .exceptions import ConfigurationTypeError
-from .lease import Lease
-from .model import SessionDocument
-from .operation import BACKGROUND_SECONDS, Operation
-from .records import Frame, Records, StoredSession, owner_of
-from .removal import BATCH_SIZE, Remover, expired_filter
-from .sweeper import Sweeper
+from .mongo.connection import Connection
+from .mongo.operation import BACKGROUND_SECONDS, Operation
+from .storage import indexes
+from .storage.ending import EndingCommands
+from .storage.repository import is_id
 
 if t.TYPE_CHECKING:
     from .encryption import Sealer
@@ -83,7 +85,7 @@ class MongoSessionStore(EndingCommands):
         self._ttl_index = ttl_index
         self._user_keys = user_keys
         self._auto_index = auto_index
-        self._records = Records(self.schema, class_name=model.class_name(), sealer=sealer)
+        self._records = DocumentMapper(self.schema, class_name=model.class_name(), sealer=sealer)
         self._sender: weakref.ref[t.Any] | None = None
         self._started_in: int | None = None
         self._stopped = False
@@ -117,7 +119,7 @@ class MongoSessionStore(EndingCommands):
 
         encoded = {key: self.schema.encode(key, value) for key, value in data.items()}
         with self.operation() as session:
-            frame = Frame(self.connection.now(), expires_at, user_id=owner_of(data, self._user_keys))
+            frame = Metadata(self.connection.now(), expires_at, user_id=owner_of(data, self._user_keys))
             document = self._records.document(session_id, encoded, frame)
             self._check_size(document)
             self.collection.replace_one({"_id": session_id}, document, upsert=True, session=session)
@@ -195,15 +197,6 @@ class MongoSessionStore(EndingCommands):
             self.start()
 
         return self.connection.operation()
-
-    def now(self) -> dt.datetime:
-        """The database's now (UTC)."""
-        known = self.connection.clock.known()
-        if known is not None:
-            return known
-
-        with self.connection.operation():
-            return self.connection.now()
 
     def ensure_indexes(self) -> None:
         """Create the model's missing indexes and wait for them, however long that takes."""

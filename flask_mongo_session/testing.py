@@ -44,7 +44,7 @@ class MongoServer:
     """A ``mongod`` of the tests. Whatever is done to it, :meth:`start` brings it back on the same port and data."""
 
     def __init__(self, folder: Path, *, arguments: t.Sequence[str] = ()) -> None:
-        from .embedded import EmbeddedServer
+        from .embedded.server import EmbeddedServer
 
         self._server = EmbeddedServer(folder, temporary=True, arguments=arguments)
         self._server.acquire()
@@ -281,8 +281,8 @@ def _started(config: pytest.Config, make: t.Callable[[], _Server]) -> t.Iterator
 
 
 def _check_mongod(config: pytest.Config) -> None:
+    from .embedded.binary import find_mongod
     from .exceptions import EmbeddedServerError
-    from .mongod import find_mongod
 
     try:
         find_mongod()

@@ -12,8 +12,8 @@ from flask import Flask, session
 from pymongo import monitoring
 
 from flask_mongo_session import MongoSession, Session
-from flask_mongo_session.clock import DatabaseClock
-from flask_mongo_session.connection import Connection
+from flask_mongo_session.mongo.clock import DatabaseClock
+from flask_mongo_session.mongo.connection import Connection
 
 SECRET_KEY = "a secret for tests only"
 

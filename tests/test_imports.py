@@ -1,6 +1,7 @@
-"""The house's order: each file imports only from the rows above its own."""
+"""The house's order: a wing imports only from the wings below it, and inside a wing files import one way."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,76 +11,30 @@ import flask_mongo_session
 PACKAGE = "flask_mongo_session"
 ROOT = Path(flask_mongo_session.__file__).parent
 
-ROWS = {  # top to bottom, each with what it may import inside of a function only ("lazily")
-    "exceptions": (),
-    "signals": (),
-    "tokens": (),
-    "changes": (),
-    "codec": (),
-    "batches": (),
-    "schema": (),
-    "sweeper": (),
-    "supervisor": (),
-    "mongod": (),
-    "embedded": (),
-    "patience": (),
-    "clock": (),
-    "breaker": (),
-    "operation": (),
-    "connection": ("embedded",),
-    "model": (),
-    "records": (),
-    "removal": (),
-    "lease": (),
-    "indexes": (),
-    "commands": (),
-    "ending": (),
-    "store": ("encryption",),
-    "owners": (),
-    "privacy": (),
-    "figures": (),
-    "identity": (),
-    "mapping": (),
-    "session": (),
-    "config": (),
-    "policy": (),
-    "framing": (),
-    "saving": (),
-    "device": (),
-    "failure": (),
-    "interface": (),
-    "freshness": (),
-    "doctor": (),
-    "extension": ("cli", "doctor", "embedded", "encryption"),
-    "cli": (),
-    "encryption": (),
-    "testing": (),
+#: From the ground up: each wing, or file beside the wings, with what it may import. In angle brackets: inside a
+#: function only.
+WINGS = {
+    "exceptions": "",
+    "signals": "",
+    "config": "exceptions",
+    "embedded": "exceptions",
+    "mongo": "exceptions <embedded>",
+    "encryption": "exceptions mongo",
+    "document": "exceptions mongo",
+    "storage": "exceptions signals mongo document",
+    "session": "exceptions mongo document storage",
+    "cleanup": "exceptions mongo document",
+    "store": "exceptions signals mongo document storage cleanup",
+    "web": "exceptions signals config mongo document storage session",
+    "management": "exceptions config mongo document storage store",
+    "extension": "exceptions config mongo document storage store web management <embedded> <encryption>",
+    "testing": "<exceptions> <embedded>",
 }
-NARROWER = {  # files that want less than all of the rows above
-    "signals": set(),
-    "tokens": set(),
-    "changes": set(),
-    "codec": {"exceptions"},
-    "sweeper": set(),
-    "supervisor": set(),
-    "mongod": {"exceptions"},
-    "embedded": {"exceptions", "mongod", "supervisor"},
-    "batches": {"codec"},
-    "identity": {"records", "tokens"},
-    "mapping": {"changes", "codec", "exceptions", "identity", "records", "schema", "tokens"},  # no I/O of its own
-    "session": {"changes", "codec", "exceptions", "identity", "mapping", "records", "tokens"},  # same
-    "config": {"exceptions"},
-    "freshness": set(),
-    "cli": set(),
-    "encryption": {"codec", "exceptions"},
-    "testing": {"embedded", "exceptions", "mongod"},
-}
-OPTIONAL = {"cli", "encryption", "testing", "contrib"}  # nothing imports these at the top of a file
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 
 def imports(path):
-    """Every import from inside of the package: (file or folder, is it at the top of the file?); "" is its root.
+    """Every import from inside the package: (dotted name below it, is it at the top of the file?).
 
     What only type checkers import is left out: it is no part of the program.
     """
@@ -99,36 +54,61 @@ def imports(path):
         else:
             continue
         for name in names:
-            top, *rest = name.split(".")
+            top, _, rest = name.partition(".")
             if top == PACKAGE:
-                yield rest[0] if rest and inside(rest[0]) else "", node not in lazy
+                yield module_of(rest), node not in lazy
 
 
 def inner_nodes(tree, is_outer):
     return {inner for outer in ast.walk(tree) if is_outer(outer) for inner in ast.walk(outer)}
 
 
-def inside(name):
-    return (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()
+def module_of(name):
+    """The file or folder that defines *name*; "" is the package itself."""
+    parts = name.split(".")
+    while parts and not (ROOT.joinpath(*parts).is_dir() or ROOT.joinpath(*parts).with_suffix(".py").is_file()):
+        parts.pop()
+    return ".".join(parts)
 
 
-def test_every_file_has_its_row():
-    """A new file of the package gets a row in the table, and with it a place in the order."""
-    assert {Path(name).parts[0].removesuffix(".py") for name in FILES} - {"__init__", "contrib"} <= set(ROWS)
+def wing_of(name):
+    return Path(name).parts[0].removesuffix(".py")
+
+
+def test_every_wing_has_its_row():
+    """A new wing gets a row in the table, and with it a place in the order."""
+    assert {wing_of(name) for name in FILES} - {"__init__", "contrib"} == set(WINGS)
+
+
+def test_the_table_runs_one_way():
+    """Every row allows only rows above it."""
+    rows = list(WINGS)
+    for position, (wing, allowed) in enumerate(WINGS.items()):
+        assert {name.strip("<>") for name in allowed.split()} <= set(rows[:position]), wing
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_imports_only_from_rows_above(name):
-    """A file imports from the rows above it; what is optional, inside of a function; contrib, the public API."""
-    room = Path(name).parts[0].removesuffix(".py")
-    rows = list(ROWS)
+def test_a_file_imports_only_what_its_wing_may(name):
+    """A file imports from its own wing and from those that the table allows; contrib uses the public API."""
+    wing = wing_of(name)
+    allowed = WINGS.get(wing, "").split()
     for imported, at_the_top in imports(ROOT / name):
-        if room == "contrib":
-            assert imported in ("", "contrib"), f"{name} imports {imported}: contrib lives on the public API"
-        elif room == "__init__":
-            assert imported not in OPTIONAL, f"{name} imports the optional {imported}"
-        elif imported in ROWS[room]:
-            assert not at_the_top, f"{name} imports {imported} at the top; the table says: lazily"
-        else:
-            above = NARROWER.get(room, set(rows[: rows.index(room)]) - OPTIONAL)
-            assert imported in above, f"{name} imports {imported or 'the package itself'}; it may: {sorted(above)}"
+        other = imported.partition(".")[0]
+        if wing == "__init__":
+            assert other not in ("testing", "encryption", "contrib", "embedded"), f"{name} imports {imported}"
+        elif wing == "contrib":
+            assert other in ("", "contrib"), f"{name} imports {imported}: contrib lives on the public API"
+        elif other != wing:
+            lazily = f"<{other}>" in allowed and not at_the_top
+            assert other in allowed or lazily, f"{name} imports {imported}; its wing may: {allowed}"
+
+
+@pytest.mark.parametrize("wing", sorted({wing_of(name) for name in FILES if "/" in name}))
+def test_files_of_a_wing_import_one_way(wing):
+    """No two files of a wing import each other, not even through others."""
+    graph = {}
+    for name in FILES:
+        if wing_of(name) == wing:
+            module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            graph[module] = {other for other, _ in imports(ROOT / name) if other.startswith(f"{wing}.")} - {module}
+    TopologicalSorter(graph).prepare()  # raises CycleError

@@ -24,10 +24,10 @@ from flask_mongo_session import (
     new_token,
     session_id,
 )
-from flask_mongo_session.changes import Changes
-from flask_mongo_session.records import Frame, Missing
-from flask_mongo_session.session import ServerSideSession
-from flask_mongo_session.tokens import Ticket
+from flask_mongo_session.document.changes import Changes
+from flask_mongo_session.document.record import Metadata, Missing
+from flask_mongo_session.session.session import ServerSideSession
+from flask_mongo_session.session.tokens import CookieContent
 
 HOUR = dt.timedelta(hours=1)
 
@@ -242,13 +242,13 @@ def test_expired_is_never_honoured(bare, move_clock, sessions):
     move_clock(HOUR.total_seconds())
 
     now = bare.now()
-    frame = Frame(now=now, expires_at=now + HOUR)
+    frame = Metadata(now=now, expires_at=now + HOUR)
     changes = Changes()
     changes.assign("a", 2)
     merging = ServerSideSession(bare.schema, bare.load)
     merging["mine"] = 1
     merging.merge(token)
-    rotating = ServerSideSession(bare.schema, bare.load, Ticket(token, 0))
+    rotating = ServerSideSession(bare.schema, bare.load, CookieContent(token, 0))
     rotating.regenerate()
 
     assert bare.find(sid) is None

@@ -44,9 +44,9 @@ def run_pytest(tmp_path):
     def run(text, *options, **env):
         (tmp_path / "test_it.py").write_text(text)
         (tmp_path / "tmp").mkdir(exist_ok=True)
-        surroundings = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
-        surroundings = {name: value for name, value in surroundings.items() if not name.startswith("PYTEST_XDIST")}
-        surroundings |= {
+        context = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
+        context = {name: value for name, value in context.items() if not name.startswith("PYTEST_XDIST")}
+        context |= {
             "PYTHONPATH": str(ROOT),
             "TMPDIR": str(tmp_path / "tmp"),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -56,7 +56,7 @@ def run_pytest(tmp_path):
             subprocess.Popen(
                 [sys.executable, "-m", "pytest", *PLUGINS, "-W", "error", "-rs", *options, "test_it.py"],
                 cwd=tmp_path,
-                env=surroundings,
+                env=context,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -105,7 +105,7 @@ def test_where_a_server_is_required_they_fail(run_pytest, no_mongod, options, en
 
 def test_the_plugin_starts_nothing_by_itself(run_pytest):
     """A run that asks for no server has none, and has imported nothing for it."""
-    text = "import sys\ndef test_lean(): assert 'flask_mongo_session.embedded' not in sys.modules"
+    text = "import sys\ndef test_lean(): assert 'flask_mongo_session.embedded.server' not in sys.modules"
     process = run_pytest(text)
     output, _ = process.communicate(timeout=DEADLINE)
 

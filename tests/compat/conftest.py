@@ -62,7 +62,10 @@ def kept(cache, name, make):
     if error:
         shutil.rmtree(unfinished, ignore_errors=True)
         unavailable(name, error)
-    unfinished.rename(folder)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another worker was faster
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

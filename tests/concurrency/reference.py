@@ -27,7 +27,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Ticket:
+class CookieContent:
     """What the cookie says."""
 
     token: int
@@ -273,7 +273,7 @@ class Request:
     def _store(self, data, deadline):
         reference = self.reference
         reference.records[self.new_token] = Record(data, reference.expiry(deadline), deadline, data.get(USER_KEY))
-        return Ticket(self.new_token, reference.now, deadline), True
+        return CookieContent(self.new_token, reference.now, deadline), True
 
     def _change(self):
         found = self.reference.look(self.ticket.token)
@@ -288,7 +288,7 @@ class Request:
             found.deadline = self.deadline_wish
         found.expires = self.reference.expiry(found.deadline)
         now, touched = self.reference.now, self.ticket.touched
-        ticket = Ticket(self.ticket.token, now if now - touched >= TOUCH else touched, found.deadline)
+        ticket = CookieContent(self.ticket.token, now if now - touched >= TOUCH else touched, found.deadline)
         return (None if ticket == self.received else ticket), True
 
     def _rotate(self, user, changed):

@@ -11,7 +11,7 @@ import pytest
 from interleaving import live, store_of
 from werkzeug.http import parse_date
 
-import flask_mongo_session.interface
+from flask_mongo_session.web import interface
 
 HOURS = [-2, 2]
 SKEW = pytest.mark.parametrize("hours", HOURS)
@@ -32,7 +32,7 @@ def wrong_clock(monkeypatch):
         monkeypatch.setattr(time, "time", lambda: right() + offset.total_seconds())
         monkeypatch.setattr(flask.sessions, "datetime", Wrong)
         there = types.SimpleNamespace(**{**vars(dt), "datetime": Wrong})
-        monkeypatch.setattr(flask_mongo_session.interface, "dt", there)
+        monkeypatch.setattr(interface, "dt", there)
 
     return set_off
 

@@ -8,9 +8,9 @@ import random
 import pytest
 from interleaving import SECRET, USER, in_order, live, store_of
 
-from flask_mongo_session.changes import Changes
-from flask_mongo_session.records import Frame, Missing
-from flask_mongo_session.tokens import Ticket, session_id
+from flask_mongo_session.document.changes import Changes
+from flask_mongo_session.document.record import Metadata, Missing
+from flask_mongo_session.session.tokens import CookieContent, session_id
 
 ROUNDS = 15
 SOAK_ROUNDS = 200
@@ -291,7 +291,7 @@ def test_a_mark_is_never_written_to(web, history):
     changes = Changes()
     changes.assign("late", 1)
 
-    assert not store.change(sid, changes, None, Frame(now=long_ago, expires_at=store.now() + dt.timedelta(hours=1)))
+    assert not store.change(sid, changes, None, Metadata(now=long_ago, expires_at=store.now() + dt.timedelta(hours=1)))
     assert store.retire(sid, "another", None, long_ago) is Missing.UNKNOWN
     assert store.collection.find_one({"_id": sid}) == mark
 
@@ -354,5 +354,5 @@ def test_a_read_id_from_the_database_is_nobody(web, history):
 
     for forged in (sid, f"{sid}.{extras}.{signature}", f"{sid}.{extras}.", f"{sid}.{extras}"):
         assert one.who(forged) == "None"
-    signed = web.session_interface.signer(web).sign(Ticket(sid, 0))
+    signed = web.session_interface.signer(web).sign(CookieContent(sid, 0))
     assert one.who(signed) == "None", "not even with the secret key: the id is no token"

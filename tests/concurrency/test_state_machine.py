@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from interleaving import is_deletion, live, store_of
 from reference import Reference, Request
 
-from flask_mongo_session import commands, ending
-from flask_mongo_session.tokens import session_id
+from flask_mongo_session.session.tokens import session_id
+from flask_mongo_session.storage import ending
+from flask_mongo_session.storage import repository as commands
 
 MOST_AT_ONCE = 4
 WHICH = st.integers(0, 11)

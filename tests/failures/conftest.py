@@ -12,9 +12,9 @@ from flask import Flask
 from plain_shop import add_views
 
 from flask_mongo_session import MongoSession, new_token
-from flask_mongo_session.connection import _close_clients
+from flask_mongo_session.mongo.connection import _close_clients
+from flask_mongo_session.session.tokens import CookieContent
 from flask_mongo_session.testing import MongoServer, _check_mongod
-from flask_mongo_session.tokens import Ticket
 
 SECRET_KEY = "a secret for tests only"
 #: Seconds for one operation.
@@ -111,7 +111,7 @@ def shop(make_shop, uri):
 def signed_cookie(app, *, age=0.0, **extras):
     """The value of a cookie that *app* would have set *age* seconds ago, for a session that nobody stored."""
     touched = int((time.time() - age) * 1000)
-    return app.session_interface.signer(app).sign(Ticket(new_token(), touched, **extras))
+    return app.session_interface.signer(app).sign(CookieContent(new_token(), touched, **extras))
 
 
 @pytest.fixture

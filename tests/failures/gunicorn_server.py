@@ -11,7 +11,7 @@ import sys
 from http.client import HTTPConnection
 from pathlib import Path
 
-from patience import eventually
+from waiting import eventually
 
 HERE = Path(__file__).parent
 

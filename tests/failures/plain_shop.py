@@ -8,7 +8,8 @@ import threading
 
 from flask import Flask, jsonify, session
 
-from flask_mongo_session import MongoSession, connection
+from flask_mongo_session import MongoSession
+from flask_mongo_session.mongo import connection
 
 
 def add_views(app):

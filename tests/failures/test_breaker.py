@@ -10,9 +10,9 @@ import pymongo
 import pytest
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 
-from flask_mongo_session.breaker import BREAKER_FAILURES, Breaker
-from flask_mongo_session.connection import Connection
 from flask_mongo_session.exceptions import SessionStoreUnavailable
+from flask_mongo_session.mongo.circuit_breaker import BREAKER_FAILURES, CircuitBreaker
+from flask_mongo_session.mongo.connection import Connection
 
 GONE = AutoReconnect("gone")
 
@@ -37,7 +37,7 @@ def attempt(connection, error=None):
 
 def test_opens_after_three_failures_in_a_row():
     """Two are bad luck; after the third nobody is let in, and a success in between starts the count anew."""
-    breaker = Breaker(2)
+    breaker = CircuitBreaker(2)
     break_it(breaker, 2)
     breaker.enter()
     breaker.succeeded()
@@ -51,7 +51,7 @@ def test_opens_after_three_failures_in_a_row():
 
 def test_lets_one_try_after_half_a_second():
     """The one that tries is alone until it is done, or its time limit is over."""
-    breaker = Breaker(1)
+    breaker = CircuitBreaker(1)
     break_it(breaker)
     time.sleep(0.55)
 
@@ -64,7 +64,7 @@ def test_lets_one_try_after_half_a_second():
 
 def test_many_threads_one_try():
     """Also when eight of them come at the same moment."""
-    breaker, let_in = Breaker(2), []
+    breaker, let_in = CircuitBreaker(2), []
     break_it(breaker)
     time.sleep(0.55)
     line = threading.Barrier(8)
@@ -88,7 +88,7 @@ def test_many_threads_one_try():
 
 def test_success_closes_it():
     """Everybody is let in again."""
-    breaker = Breaker(2)
+    breaker = CircuitBreaker(2)
     break_it(breaker)
     breaker.succeeded()
 
@@ -98,7 +98,7 @@ def test_success_closes_it():
 
 def test_a_failure_from_before_the_recovery_does_not_count(caplog):
     """An operation that hung since the outage neither opens the breaker again nor announces another outage."""
-    breaker, began = Breaker(2), time.monotonic()
+    breaker, began = CircuitBreaker(2), time.monotonic()
     break_it(breaker)
     breaker.succeeded()
     caplog.clear()
@@ -113,7 +113,7 @@ def test_a_failure_from_before_the_recovery_does_not_count(caplog):
 def test_an_outage_that_flickers_is_said_once(caplog):
     """A primary that reads and cannot confirm fails every other operation: two lines, not two for each request."""
     caplog.set_level(logging.INFO, "flask_mongo_session")
-    breaker = Breaker(2)
+    breaker = CircuitBreaker(2)
     for _ in range(20):
         breaker.failed(GONE, time.monotonic())
         breaker.succeeded()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from patience import eventually
+from waiting import eventually
 
 
 def is_served(browser, path):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import pymongo
 import pytest
-from patience import eventually
 from pymongo.write_concern import WriteConcern
+from waiting import eventually
 
 from flask_mongo_session import session_id
 

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from flask_mongo_session import codec, session_id
+from flask_mongo_session import session_id
+from flask_mongo_session.document import codec
 from flask_mongo_session.exceptions import DamagedDocument, UnstorableValue
-from flask_mongo_session.tokens import Ticket, TicketSigner
+from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS
+from flask_mongo_session.session.tokens import CookieContent, CookieSigner
 
 EXAMPLES = 150
 MINUTE = 60.0
@@ -56,8 +58,8 @@ def for_a_while(test, seconds):
 
 def fuzz_cookies(app):
     """Any text as a cookie is a session of nobody, unless it is the one that was signed."""
-    signer = TicketSigner("the key")
-    ticket = Ticket("token", 1)
+    signer = CookieSigner("the key")
+    ticket = CookieContent("token", 1)
     valid = signer.sign(ticket)
     client = app.test_client(use_cookies=False)
 
@@ -82,7 +84,7 @@ def fuzz_codec(app):
         except UnstorableValue:
             encoded = None
         else:
-            sent = bson.decode(bson.encode({"": encoded}, codec_options=codec.CODEC_OPTIONS), codec.CODEC_OPTIONS)
+            sent = bson.decode(bson.encode({"": encoded}, codec_options=CODEC_OPTIONS), CODEC_OPTIONS)
             assert codec.decode(sent[""]) == value
         with contextlib.suppress(DamagedDocument):
             codec.decode(foreign)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge, new_token, session_id
-from flask_mongo_session.tokens import Ticket
+from flask_mongo_session.session.tokens import CookieContent
 
 COOKIES = 5_000
 DOCUMENTS = 500
@@ -100,7 +100,7 @@ def test_five_thousand_cookies_that_we_did_not_sign(app, commands, sessions, cap
 def test_any_ticket_that_was_signed(app, token, touched, deadline, permanent):
     """Who knows the secret key may sign nonsense: it is an unknown session, and a visitor may still log in."""
     signer = app.session_interface.signer(app)
-    cookie = signer.sign(Ticket(token, touched, permanent, deadline))
+    cookie = signer.sign(CookieContent(token, touched, permanent, deadline))
 
     assert send(app, cookie, "/count").status_code == 200
     assert send(app, cookie, "/write/a/1").status_code == 200
@@ -465,7 +465,7 @@ def test_a_truncated_document_is_refused_by_the_driver_itself():
 
 def test_unknown_session_ids_are_cheap(app, commands):
     """A signed cookie of a session that is gone costs one find."""
-    cookie = app.session_interface.signer(app).sign(Ticket(new_token(), 0))
+    cookie = app.session_interface.signer(app).sign(CookieContent(new_token(), 0))
 
     assert send(app, cookie).text == "None"
     assert commands.names == ["find"]

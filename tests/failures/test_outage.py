@@ -7,8 +7,8 @@ import time
 
 import pymongo
 import pytest
-from patience import quickest
 from pymongo import monitoring
+from waiting import quickest
 
 NOWHERE = "mongodb://127.0.0.1:9/?directConnection=true"
 LIMIT = 1.0
@@ -165,7 +165,9 @@ def test_says_so_once(server, shop, visitor, caplog):
     server.start()
     first_answer(browser)
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "flask_mongo_session.breaker"]
+    lines = [
+        record.getMessage() for record in caplog.records if record.name == "flask_mongo_session.mongo.circuit_breaker"
+    ]
     assert len(lines) == 2
     assert lines[0].startswith("The session store is unavailable: ")
     assert lines[1] == "The session store answers again."

@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 
 import pytest
 from gunicorn_server import HERE, free_port
-from patience import eventually
+from waiting import eventually
 
 PROGRAM = """
 import os

@@ -15,18 +15,19 @@ import time
 
 import pymongo
 import pytest
-from patience import eventually
+from waiting import eventually
 
 from flask_mongo_session import MongoSessionStore, Session
-from flask_mongo_session.removal import MARK_SECONDS, Remover
-from flask_mongo_session.sweeper import JITTER, Sweeper
+from flask_mongo_session.cleanup.expired import Remover
+from flask_mongo_session.cleanup.sweeper import JITTER, Sweeper
+from flask_mongo_session.document.filters import MARK_SECONDS
 
 PROCESSES = 16
 INTERVAL = 1.0
 PROGRAM = """
 import json, os, signal, sys, threading
 from flask_mongo_session import MongoSessionStore, Session
-from flask_mongo_session.connection import client_for
+from flask_mongo_session.mongo.connection import client_for
 
 uri, interval, processes = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 children = []
@@ -129,7 +130,7 @@ def test_the_state_of_the_sweeper(make_store, sessions):
 
 def test_it_survives_errors_and_tells_them(server, uri, caplog):
     """While the server is away the thread lives, the error is kept and logged once; afterwards it sweeps again."""
-    caplog.set_level(logging.WARNING, "flask_mongo_session.sweeper")
+    caplog.set_level(logging.WARNING, "flask_mongo_session.cleanup.sweeper")
     with pymongo.MongoClient(uri) as client:
         stored = client.get_default_database()
         store = MongoSessionStore(Session, database=stored, cleanup_interval=0.1, timeout=0.3, auto_index=False)

@@ -1,0 +1,1 @@
+"""Removes expired sessions in the background."""

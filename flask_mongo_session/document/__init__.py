@@ -1,0 +1,1 @@
+"""The record and its declaration: fields, values, changes and the queries that find sessions."""

@@ -1,0 +1,1 @@
+"""A real ``mongod`` on a developer's machine."""

@@ -1,0 +1,1 @@
+"""Commands, checks and figures for the people who run the application."""

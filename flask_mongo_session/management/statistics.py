@@ -1,0 +1,154 @@
+"""How many sessions there are, how active, how large: figures within bounded time, however many there are.
+
+Up to :data:`EXACT` sessions they are counted, beyond that they are estimated from a random sample.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+from collections import Counter
+
+from flask_mongo_session.document.record import Document
+from flask_mongo_session.mongo.bson_types import moment
+from flask_mongo_session.store import MongoSessionStore
+
+#: Sessions of which every one is looked at, and how many are drawn from more: at random places, when that is
+#: less than a twentieth of them; otherwise the server reads all of them to choose.
+EXACT = 5_000
+SAMPLE = 2_000
+#: Expired records and sessions of sampled users are counted up to here.
+_MAX_COUNT = 50_000
+_SAMPLED_USERS = 200
+_HOUR = dt.timedelta(hours=1)
+_HOURS = 24
+#: The spans of "active in the last …".
+ACTIVE = {"5 minutes": dt.timedelta(minutes=5), "1 hour": _HOUR, "24 hours": dt.timedelta(hours=24)}
+#: Upper bounds of the size classes (bytes) and of the classes of sessions per user; the last one is open.
+SIZES = {"< 512 B": 512, "< 1 KiB": 1024, "< 4 KiB": 4096, "< 16 KiB": 16384, "< 64 KiB": 65536}
+PER_USER = {"1": 1, "2": 2, "3–5": 5, "6–10": 10}
+
+Series = list[tuple[str, int]]
+
+
+class Figures(t.NamedTuple):
+    """A picture of all sessions at one moment (UTC, the database's clock). A series is a list of (label, count)."""
+
+    at: dt.datetime
+    live: int
+    #: Expired and not swept yet; counted up to 50,000.
+    expired: int
+    #: Whether everything but ``live`` and ``expired`` is estimated from a sample.
+    estimated: bool
+    #: Live sessions of somebody who is logged in.
+    with_user: int
+    active: Series
+    #: By hour (UTC), the present one last.
+    created: Series
+    #: By hour (UTC), the present one first.
+    expiring: Series
+    sizes: Series
+    average_size: int
+    #: Users by how many live sessions they have, in percent.
+    per_user: Series
+    #: ``at``, ``count``, ``seconds``, newest first.
+    sweeps: list[dict[str, t.Any]]
+
+
+def measure(store: MongoSessionStore) -> Figures:
+    """The figures of *store*, with six bounded commands."""
+    with store.operation():
+        now = store.connection.now()
+        total = store.collection.estimated_document_count()
+        expired = store.collection.count_documents({"expires_at": {"$lte": now}}, limit=_MAX_COUNT)
+
+    rows = _rows(store, now, total)
+    live = len(rows) if total <= EXACT else max(total - expired, 0)
+    scale = live / len(rows) if rows else 0.0
+    sizes = [row["size"] for row in rows]
+
+    return Figures(
+        at=now,
+        live=live,
+        expired=expired,
+        estimated=total > EXACT,
+        with_user=round(scale * sum(isinstance(row.get("user_id"), str) for row in rows)),
+        active=[(name, round(scale * _since(rows, now - span))) for name, span in ACTIVE.items()],
+        created=_by_hour(rows, "created_at", _hour(now) - (_HOURS - 1) * _HOUR, scale),
+        expiring=_by_hour(rows, "expires_at", _hour(now), scale),
+        sizes=_classes(sizes, SIZES, "64 KiB +", scale, inclusive=False),
+        average_size=round(sum(sizes) / len(sizes)) if sizes else 0,
+        per_user=_per_user(store, now, rows),
+        sweeps=store.sweeps(),
+    )
+
+
+def _rows(store: MongoSessionStore, now: dt.datetime, total: int) -> list[Document]:
+    """What is to be known of each live session, or of a random choice of them."""
+    wanted = {"created_at": True, "touched_at": True, "expires_at": True, "user_id": True}
+    pipeline: list[dict[str, t.Any]] = [] if total <= EXACT else [{"$sample": {"size": SAMPLE}}]
+    pipeline += [
+        {"$match": {"expires_at": {"$gt": now}, "ended": None}},
+        {"$project": {**wanted, "size": {"$bsonSize": "$$ROOT"}}},
+    ]
+    with store.operation():
+        return list(store.collection.aggregate(pipeline, batchSize=EXACT))
+
+
+def _since(rows: list[Document], moment: dt.datetime) -> int:
+    return sum(_date(row, "touched_at") >= moment for row in rows)
+
+
+def _date(row: Document, name: str) -> dt.datetime:
+    """The date, or one long ago where a damaged record has something else."""
+    value = row.get(name)
+    return value if type(value) is dt.datetime else moment(0)
+
+
+def _hour(moment: dt.datetime) -> dt.datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _by_hour(rows: list[Document], name: str, first: dt.datetime, scale: float) -> Series:
+    counts = Counter(_hour(_date(row, name)) for row in rows)
+    hours = [first + number * _HOUR for number in range(_HOURS)]
+
+    return [(f"{hour:%H}:00", round(scale * counts[hour])) for hour in hours]
+
+
+def _classes(
+    values: t.Iterable[float], bounds: t.Mapping[str, int], rest: str, scale: float, *, inclusive: bool
+) -> Series:
+    counts: Counter[str] = Counter()
+    for value in values:
+        below = (name for name, bound in bounds.items() if value < bound or (inclusive and value == bound))
+        counts[next(below, rest)] += 1
+
+    return [(name, round(scale * counts[name])) for name in (*bounds, rest)]
+
+
+def _per_user(store: MongoSessionStore, now: dt.datetime, rows: list[Document]) -> Series:
+    """From a few users that the rows name; a user with many sessions is named so much more often, which is undone."""
+    named = list(dict.fromkeys(row["user_id"] for row in rows if isinstance(row.get("user_id"), str)))
+    pipeline: list[dict[str, t.Any]] = [
+        {"$match": {"user_id": {"$in": named[:_SAMPLED_USERS]}, "expires_at": {"$gt": now}, "ended": None}},
+        {"$limit": _MAX_COUNT},
+        {"$group": {"_id": "$user_id", "count": {"$sum": 1}}},
+    ]
+    with store.operation():
+        counts = [found["count"] for found in store.collection.aggregate(pipeline)] if named else []
+
+    weights: Counter[int] = Counter()
+    for count in counts:
+        weights[count] += 1
+    return _percentages(weights, undo_bias=len(named) > _SAMPLED_USERS)
+
+
+def _percentages(users_by_count: Counter[int], *, undo_bias: bool) -> Series:
+    names: dict[str, float] = dict.fromkeys((*PER_USER, "11 +"), 0.0)
+    for count, users in users_by_count.items():
+        name = next((name for name, bound in PER_USER.items() if count <= bound), "11 +")
+        names[name] += users / count if undo_bias else users
+
+    total = sum(names.values()) or 1.0
+    return [(name, round(100 * weight / total)) for name, weight in names.items()]

@@ -1,0 +1,31 @@
+"""How BSON is read and written, whatever the client was configured to do; dates as milliseconds and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+
+#: How documents are read and written, whatever the client was configured to do.
+CODEC_OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
+    document_class=dict,
+    tz_aware=True,
+    tzinfo=dt.timezone.utc,
+    uuid_representation=UuidRepresentation.STANDARD,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
+
+_UTC_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_MILLISECOND = dt.timedelta(milliseconds=1)
+
+
+def milliseconds(moment: dt.datetime) -> int:
+    """UTC milliseconds since 1970, what BSON keeps of a date."""
+    return (moment - _UTC_EPOCH) // _MILLISECOND
+
+
+def moment(ms: float) -> dt.datetime:
+    """The reverse of :func:`milliseconds`."""
+    return _UTC_EPOCH + int(ms) * _MILLISECOND

@@ -1,0 +1,71 @@
+"""Asking a server again, punctually: which errors are worth another try, and waiting for a server to talk to."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+
+import pymongo
+from bson.codec_options import CodecOptions
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+
+from .bson_types import CODEC_OPTIONS
+
+Client = pymongo.MongoClient[dict[str, t.Any]]
+
+#: Seconds that the driver may wait for a server beyond its time limit, and between two looks of our own.
+_OVERTIME, _POLL = 0.5, 0.02
+#: Errors of a server, beside a lost connection and a change of primary, after which a read is worth another try; those
+#: of the specification that all drivers follow ("Retryable Reads").
+_TRANSIENT = frozenset({6, 7, 89, 134, 262, 9001})
+
+_Answer = t.TypeVar("_Answer")
+
+
+def retry(client: Client, ask: t.Callable[[], _Answer], seconds: float) -> _Answer:
+    """What *ask* returns, asked again after transient errors for so many seconds, as the driver does with its reads."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except PyMongoError as error:
+            if not _is_transient(error) or time.monotonic() >= until:
+                raise
+        await_server(client, until)
+
+
+def await_server(client: Client, until: float) -> None:
+    """Return when there is a server to talk to; raises :exc:`ServerSelectionTimeoutError` punctually.
+
+    The driver alone looks for half a second longer than it was told to.
+    """
+    if client.topology_description.has_writable_server():
+        return
+
+    left = until - time.monotonic()
+    with contextlib.suppress(ConnectionFailure), pymongo.timeout(max(left - _OVERTIME, _POLL)):
+        hello(client)
+    while not client.topology_description.has_writable_server():
+        if time.monotonic() >= until:
+            raise ServerSelectionTimeoutError("no server could be selected in time")
+        time.sleep(_POLL)
+
+
+def _is_transient(error: PyMongoError) -> bool:
+    """Whether another try may find a server that answers; where none could be selected, the time is used up."""
+    if isinstance(error, AutoReconnect):
+        return not isinstance(error, ServerSelectionTimeoutError)
+
+    return isinstance(error, OperationFailure) and error.code in _TRANSIENT
+
+
+def hello(client: Client) -> dict[str, t.Any]:
+    """The server's answer to ``hello``, its ``localTime`` aware."""
+    return client.admin.command("hello", codec_options=t.cast("CodecOptions[t.Any]", CODEC_OPTIONS))

@@ -1,0 +1,1 @@
+"""Commands on stored sessions: one record, one user's sessions, indexes."""

@@ -1,0 +1,1 @@
+"""Between Flask and the session: cookies, responses and views."""

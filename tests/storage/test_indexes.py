@@ -1,0 +1,93 @@
+"""A model's indexes: made, switched, built behind the requests' back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import ClassVar
+
+import pytest
+from mongoengine import ListField, StringField
+from pymongo.errors import OperationFailure
+
+from flask_mongo_session import Session, SessionDocument
+from flask_mongo_session.storage.indexes import NEVER_SECONDS, build_in_background, ensure_indexes, index_models
+
+
+class ShopSession(SessionDocument):
+    cart = ListField(StringField())
+    meta: ClassVar = {"collection": "sessions", "indexes": ["cart"]}
+
+
+def models(model=Session, *, ttl=False):
+    return index_models(model.index_specs(), ttl=ttl)
+
+
+def indexes(sessions):
+    return {name: index.get("expireAfterSeconds") for name, index in sessions.index_information().items()}
+
+
+def test_indexes_of_the_model(connection, sessions, commands):
+    """The expiry's, the owner's, and those that the model declares; made once, then one command that does nothing."""
+    ensure_indexes(connection, "sessions", models(ShopSession))
+    information = sessions.index_information()
+    assert set(information) == {"_id_", "expires_at_1", "user_id_1", "cart_1"}
+    assert information["user_id_1"]["sparse"] is True
+
+    commands.clear()
+    ensure_indexes(connection, "sessions", models(ShopSession))
+    assert commands.names == ["createIndexes"]
+
+
+def test_ttl_both_ways(connection, sessions, commands):
+    """Switching changes the index in place: from none to TTL, and back to one that waits for ever."""
+    for ttl, seconds in (
+        (False, None),
+        (True, 0),
+        (False, NEVER_SECONDS),
+        (False, NEVER_SECONDS),
+        (True, 0),
+    ):
+        ensure_indexes(connection, "sessions", models(ttl=ttl))
+        assert indexes(sessions)["expires_at_1"] == seconds
+
+    assert "collMod" in commands.names
+    assert "dropIndexes" not in commands.names
+
+
+def test_ttl_from_the_start(connection, sessions):
+    """A TTL index on the expiry alone, when it is asked for at once."""
+    ensure_indexes(connection, "sessions", models(ShopSession, ttl=True))
+
+    assert indexes(sessions) == {"_id_": None, "expires_at_1": 0, "user_id_1": None, "cart_1": None}
+
+
+def test_switching_with_other_indexes_missing(connection, sessions):
+    """A conflict over the expiry's index does not keep the others from being made."""
+    sessions.create_index("expires_at", name="by_hand", expireAfterSeconds=100)
+    ensure_indexes(connection, "sessions", models(ShopSession, ttl=True))
+
+    assert indexes(sessions) == {"_id_": None, "by_hand": 0, "user_id_1": None, "cart_1": None}
+
+
+def test_conflict_over_another_index(connection, sessions):
+    """An index that somebody made otherwise is left alone, and the expiry's is there all the same."""
+    sessions.create_index("cart", unique=True, name="cart_1")
+    with pytest.raises(OperationFailure):
+        ensure_indexes(connection, "sessions", models(ShopSession))
+
+    assert "expires_at_1" in indexes(sessions)
+    assert indexes(sessions)["expires_at_1"] is None
+    assert sessions.index_information()["cart_1"]["unique"] is True
+
+
+def test_background_failure_is_a_warning(connection, sessions, caplog):
+    """An index that cannot be built is a warning that names the command, and no more."""
+    sessions.create_index("cart", unique=True, name="cart_1")
+    with caplog.at_level(logging.WARNING):
+        build_in_background(connection, "sessions", models(ShopSession))
+        for thread in threading.enumerate():
+            if thread.name == "mongo-session-indexes":
+                thread.join(10)
+
+    assert "flask sessions indexes" in caplog.text
