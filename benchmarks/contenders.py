@@ -1,10 +1,8 @@
-"""The applications that are compared: the same views on sessions of different makers, and the floor under them."""
+"""The applications that are compared: the same views on sessions of different makers, and the floors under them."""
 
 from __future__ import annotations
 
 import datetime as dt
-import http.cookies
-import itertools
 import logging
 import math
 import secrets
@@ -12,296 +10,151 @@ import time
 import typing as t
 import warnings
 
-from bson.codec_options import CodecOptions
-from flask import Flask, session
-from mongoengine import BooleanField, FloatField, IntField, ListField, StringField
-from pymongo import IndexModel, MongoClient
-from pymongo.collection import Collection
+from flask import Flask
+from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.write_concern import WriteConcern
 
+from benchmarks import content as c
+from benchmarks.correct_floor import CorrectFloor
 from benchmarks.measure import Subject
-from flask_mongo_session import MongoSession, Session, SessionDocument
-from flask_mongo_session.document.codec import CODEC_OPTIONS
+from benchmarks.views import CASES, PATHS, add_raw_views, add_views
+from benchmarks.wsgi import call, cookie_of, environ_of
+from flask_mongo_session import MongoSession
 
-CASES = ("untouched", "read", "changed", "blind write", "first write", "log-in")
+__all__ = ["CASES", "LAYER", "NAMES", "Contender", "bases_of", "connect", "contenders", "subject", "subjects_of"]
+
 NAMES = {
     "ours": "flask-mongo-session",
-    "floor": "Flask + raw PyMongo",
+    "raw": "raw floor (Flask + raw PyMongo)",
+    "correct": "correct floor (by hand)",
     "none": "no session",
     "cookie": "Flask's signed cookie",
-    "shipped": "Flask-Session 0.8, 1,000 sessions",
+    "shipped": "Flask-Session 0.8 as shipped",
     "indexed": "Flask-Session 0.8 + index by hand",
     "mongoengine": "flask-mongoengine-3",
 }
+#: Those that can do with a stubbed driver.
+LAYER = ("ours", "raw", "correct", "none", "cookie")
 
-#: What a visitor's session holds: a few texts, numbers and a cart.
-CONTENT: dict[str, t.Any] = {
-    "n": 0,
-    "csrf_token": "IjFkNGNmYjk3ZmU2YzUyMTQwMWY3NTk4OGY1NzE1MmU0",
-    "theme": "dark",
-    "language": "de",
-    "newsletter": True,
-    "last_search": "shoes, brown, size 43",
-    "rebate": 0.15,
-    "cart": [1007, 1043, 2311],
-    "seen": [{"id": 1007, "times": 3}, {"id": 2311, "times": 1}],
-}
-
-#: What raw collections get too: keeping these up to date is a part of a write.
-INDEXES = [IndexModel("expires_at"), IndexModel("user_id", sparse=True)]
-
-_PATHS = {
-    "untouched": "/untouched",
-    "read": "/read",
-    "changed": "/changed",
-    "blind write": "/blind",
-    "first write": "/first",
-    "log-in": "/log-in",
-}
 _SECRET = "a key for measuring only"
-_LIFETIME = dt.timedelta(days=31)
-#: Seconds after which a visitor is measured under a new cookie: less than our touch interval, since a browser would
-#: have got a renewed one there.
+#: Seconds after which a visitor is measured under a new cookie: before any session's expiry is due to be moved.
 _COOKIE_AGE = 20.0
-_numbers = itertools.count(1)
-
-
-class Declared(SessionDocument):
-    """Ten declared fields, for a comparison with the same data in free form."""
-
-    n = IntField()
-    csrf_token = StringField()
-    theme = StringField(choices=("light", "dark"))
-    language = StringField()
-    newsletter = BooleanField()
-    last_search = StringField()
-    rebate = FloatField()
-    cart = ListField(IntField())
-    name = StringField()
-    visits = IntField()
-    meta: t.ClassVar[dict[str, t.Any]] = {"collection": "declared"}
-
-
-#: The values for :class:`Declared`.
-DECLARED_CONTENT = {name: value for name, value in CONTENT.items() if name != "seen"} | {"name": "Ada", "visits": 12}
 
 
 class Contender(t.NamedTuple):
-    """An application, and how to come by a session of its own: the value of its cookie."""
+    """An application, how to come by a session of its own (the value of its cookie), and how to store many others.
+
+    *fill* stores the sessions of so many other visitors. Without it they make no difference.
+    """
 
     key: str
     app: Flask
     new_cookie: t.Callable[[], str]
+    fill: t.Callable[[int], None] | None = None
 
 
-def pinned(database: Database[t.Any], name: str = "floor") -> Collection[dict[str, t.Any]]:
-    """The collection for raw calls, with the concerns of our own."""
-    return database.get_collection(
-        name,
-        codec_options=t.cast("CodecOptions[t.Any]", CODEC_OPTIONS),
-        write_concern=WriteConcern(w="majority", wtimeout=2000),
-    )
-
-
-def ours(database: Database[t.Any], model: type[SessionDocument] = Session) -> Contender:
-    app = _flask()
+def ours(database: Database[t.Any], content: dict[str, t.Any] = c.CONTENT) -> Contender:
+    app = _flask(content)
     app.config.update(SESSION_MONGODB=database.client, SESSION_MONGODB_DB=database.name, SESSION_CLEANUP_INTERVAL=0)
-    MongoSession(app, model=model)
-    _add_views(app)
-    return Contender("ours", app, lambda: _cookie_of(app))
+    store = MongoSession(app).store
+    return Contender("ours", app, lambda: cookie_of(app), lambda count: _insert(store.collection, count, _record))
 
 
-def signed_cookie(_database: Database[t.Any]) -> Contender:
-    app = _flask()
-    _add_views(app)
-    return Contender("cookie", app, lambda: _cookie_of(app))
+def raw_floor(database: Database[t.Any], content: dict[str, t.Any] = c.CONTENT) -> Contender:
+    """Flask without sessions; the visitors' ids are kept in a list, the last is the one who visits."""
+    app, collection = Flask("raw"), c.collection_of(database, "raw")
+    collection.create_indexes(c.INDEXES)
+    ids: list[str] = []
+    add_raw_views(app, collection, ids)
+
+    def new_cookie() -> str:
+        ids.append(c.stored(collection, content, token=c.new_token()))
+        return ids[-1]
+
+    return Contender("raw", app, new_cookie, lambda count: _insert(collection, count, _record))
 
 
-def no_session(_database: Database[t.Any]) -> Contender:
+def correct_floor(database: Database[t.Any], content: dict[str, t.Any] = c.CONTENT) -> Contender:
+    app, collection = _flask(content), c.collection_of(database, "correct")
+    collection.create_indexes(c.INDEXES)
+    app.session_interface = CorrectFloor(_SECRET, collection)
+    return Contender("correct", app, lambda: cookie_of(app), lambda count: _insert(collection, count, _record))
+
+
+def signed_cookie(_database: Database[t.Any], content: dict[str, t.Any] = c.CONTENT) -> Contender:
+    app = _flask(content)
+    return Contender("cookie", app, lambda: cookie_of(app))
+
+
+def no_session(_database: Database[t.Any], _content: dict[str, t.Any] = c.CONTENT) -> Contender:
     """Flask without a secret key: it makes a null session, and nothing of it is used."""
     app = Flask("none")
     app.add_url_rule("/untouched", view_func=lambda: "ok")
     return Contender("none", app, lambda: "a cookie of somebody else's")
 
 
-def flask_session(database: Database[t.Any], *, indexed: bool) -> Contender:
+def flask_session(
+    database: Database[t.Any], content: dict[str, t.Any] = c.CONTENT, *, indexed: bool = True
+) -> Contender:
     from flask_session.mongodb import MongoDBSessionInterface  # noqa: PLC0415 - not a dependency of ours
 
     key = "indexed" if indexed else "shipped"
-    app = _flask()
+    app, collection = _flask(content), database[key]
     app.session_interface = MongoDBSessionInterface(app, database.client, db=database.name, collection=key)
     if indexed:
-        database[key].create_index("id")
-    _add_views(app)
-    return Contender(key, app, lambda: _cookie_of(app))
+        collection.create_index("id")
+    return Contender(key, app, lambda: cookie_of(app), lambda count: _insert(collection, count, _flask_sessions))
 
 
-def mongoengine_session(database: Database[t.Any]) -> Contender:
+def flask_session_as_shipped(database: Database[t.Any], content: dict[str, t.Any] = c.CONTENT) -> Contender:
+    return flask_session(database, content, indexed=False)
+
+
+def mongoengine_session(database: Database[t.Any], content: dict[str, t.Any] = c.CONTENT) -> Contender:
     from flask_mongoengine import MongoEngine, MongoEngineSessionInterface  # noqa: PLC0415 - not a dependency of ours
     from mongoengine import connection  # noqa: PLC0415
 
     logging.getLogger("flask_mongoengine").setLevel(logging.ERROR)
 
-    app = _flask()
+    app, alias = _flask(content), f"benchmarks {database.name}"
     app.session_interface = MongoEngineSessionInterface(MongoEngine(), collection="mongoengine")
-    connection._dbs["benchmarks"] = database
-    app.session_interface.cls._meta["db_alias"] = "benchmarks"
-    _add_views(app)
-    return Contender("mongoengine", app, lambda: _cookie_of(app))
+    connection._dbs[alias] = database
+    app.session_interface.cls._meta["db_alias"] = alias
+    collection = database["mongoengine"]
+    return Contender(
+        "mongoengine", app, lambda: cookie_of(app), lambda count: _insert(collection, count, _mongoengines)
+    )
 
 
-def floor(database: Database[t.Any]) -> Contender:
-    """Flask without sessions, and in each view exactly the raw calls that keeping a session takes."""
-    app, collection = Flask("floor"), pinned(database)
-    collection.create_indexes(INDEXES)
-    ids: list[str] = []
-
-    def stored() -> str:
-        ids.append(new_document(collection))
-        return ids[-1]
-
-    @app.get("/read")
-    def read():
-        return str(_find(collection, ids[-1])["data"]["n"])
-
-    @app.get("/changed")
-    def changed():
-        n = _find(collection, ids[-1])["data"]["n"] + 1
-        _update(collection, ids[-1], n)
-        return str(n)
-
-    @app.get("/first")
-    def first():
-        collection.insert_one(document_of(secrets.token_urlsafe(32), {"n": 1}))
-        return "1"
-
-    @app.get("/log-in")
-    def log_in():
-        sid = ids.pop()
-        _find(collection, sid)
-        gone = {"data": {}, "ended": {"at": _now()}, "expires_at": _now()}
-        before = collection.find_one_and_update({"_id": sid, "expires_at": {"$gt": _now()}}, {"$set": gone})
-        collection.insert_one({**before, "_id": secrets.token_urlsafe(32), "user_id": "7"})
-        return "ok"
-
-    app.add_url_rule("/blind", view_func=changed, endpoint="blind")
-    return Contender("floor", app, stored)
+MAKERS: dict[str, t.Callable[..., Contender]] = {
+    "ours": ours,
+    "raw": raw_floor,
+    "correct": correct_floor,
+    "none": no_session,
+    "cookie": signed_cookie,
+    "shipped": flask_session_as_shipped,
+    "indexed": flask_session,
+    "mongoengine": mongoengine_session,
+}
 
 
-def _find(collection: Collection[dict[str, t.Any]], sid: str) -> dict[str, t.Any]:
-    return collection.find_one({"_id": sid}) or {}
-
-
-def _update(collection: Collection[dict[str, t.Any]], sid: str, n: int) -> None:
-    now = _now()
-    collection.update_one({"_id": sid}, {"$set": {"data.n": n, "expires_at": now + _LIFETIME, "touched_at": now}})
-
-
-def new_document(collection: Collection[dict[str, t.Any]], content: dict[str, t.Any] = CONTENT) -> str:
-    """Store a session as raw PyMongo would; its id."""
-    sid = secrets.token_urlsafe(32)
-    collection.insert_one(document_of(sid, content))
-    return sid
-
-
-def document_of(sid: str, content: dict[str, t.Any], expires_at: dt.datetime | None = None) -> dict[str, t.Any]:
-    """A session's document, as our store writes it."""
-    now = _now()
-    return {
-        "_id": sid,
-        "data": {**content},
-        "created_at": now,
-        "expires_at": expires_at or now + _LIFETIME,
-        "touched_at": now,
-    }
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.timezone.utc)
-
-
-def _flask() -> Flask:
-    app = Flask("benchmarks")
-    app.config.update(SECRET_KEY=_SECRET, PERMANENT_SESSION_LIFETIME=_LIFETIME)
-    return app
-
-
-def _add_views(app: Flask) -> None:
-    @app.get("/untouched")
-    def untouched():
-        return "ok"
-
-    @app.get("/fill")
-    def fill():
-        session.update(CONTENT)
-        return "ok"
-
-    @app.get("/read")
-    def read():
-        return str(session["n"])
-
-    @app.get("/changed")
-    def changed():
-        session["n"] += 1
-        return str(session["n"])
-
-    @app.get("/blind")
-    def blind():
-        session["n"] = next(_numbers)
-        return "ok"
-
-    @app.get("/first")
-    def first():
-        session["n"] = 1
-        return "1"
-
-    @app.get("/log-in")
-    def log_in():
-        session["user_id"] = 7
-        return "ok"
-
-
-def _cookie_of(app: Flask) -> str:
-    headers = call(app, environ_of("/fill"))
-    cookie = http.cookies.SimpleCookie(next(value for name, value in headers if name == "Set-Cookie"))
-    return cookie["session"].value
-
-
-def environ_of(path: str, cookie: str | None = None) -> dict[str, t.Any]:
-    """A WSGI request for *path*."""
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "QUERY_STRING": "",
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "localhost",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    return environ if cookie is None else {**environ, "HTTP_COOKIE": f"session={cookie}"}
-
-
-def call(app: Flask, environ: dict[str, t.Any]) -> list[tuple[str, str]]:
-    """One request, in process; the response's headers. Anything but a 200 ends the benchmarks."""
-    answered: list[t.Any] = []
-    body = app.wsgi_app(environ, lambda status, headers: answered.extend((status, headers)))
-    b"".join(body)
-    body.close()
-    if answered[0] != "200 OK":
-        raise AssertionError(f"{environ['PATH_INFO']} answered {answered[0]}")
-    return answered[1]
+def contenders(
+    database: Database[t.Any], keys: t.Iterable[str] = tuple(MAKERS), content: dict[str, t.Any] = c.CONTENT
+) -> dict[str, Contender]:
+    """Those named by *keys*, on *database*. One that cannot be imported here is left out, with a word why."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="flask_mongoengine|flask_session")
+    made = {}
+    for key in keys:
+        try:
+            made[key] = MAKERS[key](database, content)
+        except ImportError as error:
+            print(f"{NAMES[key]} is left out: {error}")
+    return made
 
 
 def subject(contender: Contender, case: str) -> Subject:
     """*case* as a request of the contender's. Each one has a session of its own where the case uses it up."""
-    path, app = _PATHS[case], contender.app
+    path, app = PATHS[case], contender.app
     cookie, made = "", -math.inf
 
     def prepare(count: int) -> list[dict[str, t.Any]]:
@@ -317,38 +170,48 @@ def subject(contender: Contender, case: str) -> Subject:
     return Subject(contender.key, lambda environ: call(app, environ), prepare)
 
 
-def contenders(database: Database[t.Any]) -> dict[str, Contender]:
-    """All of them, on *database*. One that cannot be imported here is left out, with a word why."""
-    makers: dict[str, t.Callable[[], Contender]] = {
-        "ours": lambda: ours(database),
-        "floor": lambda: floor(database),
-        "none": lambda: no_session(database),
-        "cookie": lambda: signed_cookie(database),
-        "shipped": lambda: flask_session(database, indexed=False),
-        "indexed": lambda: flask_session(database, indexed=True),
-        "mongoengine": lambda: mongoengine_session(database),
-    }
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="flask_mongoengine|flask_session")
-    made = {}
-    for key, make in makers.items():
-        try:
-            made[key] = make()
-        except ImportError as error:
-            print(f"{NAMES[key]} is left out: {error}")
-    return made
+def subjects_of(made: dict[str, Contender], case: str) -> list[Subject]:
+    """Everybody who takes part in *case*; the raw floor has no untouched request, no session at all only that."""
+    left_out = "raw" if case == "untouched" else "none"
+    return [subject(contender, case) for key, contender in made.items() if key != left_out]
 
 
-def fill_shipped(database: Database[t.Any], count: int) -> None:
-    """So many sessions of other visitors for Flask-Session, which scans them all for each of its finds."""
-    now = dt.datetime.now(dt.timezone.utc)
-    value = bytes(250)
-    for start in range(0, count, 10_000):
-        database["shipped"].insert_many(
-            {"id": f"session:{secrets.token_urlsafe(32)}", "val": value, "expiration": now + _LIFETIME}
-            for _ in range(start, min(start + 10_000, count))
-        )
+def bases_of(case: str) -> dict[str, str]:
+    """What is 1.00 in *case*: either floor. Without a session, the raw floor is the route itself."""
+    return {"raw": "none" if case == "untouched" else "raw", "correct": "correct"}
 
 
 def connect(uri: str, **options: t.Any) -> MongoClient[dict[str, t.Any]]:
     """A client for measuring, as an application makes one."""
     return MongoClient(uri, tz_aware=True, uuidRepresentation="standard", **options)
+
+
+def _flask(content: dict[str, t.Any]) -> Flask:
+    app = Flask("benchmarks")
+    app.config.update(SECRET_KEY=_SECRET, PERMANENT_SESSION_LIFETIME=c.LIFETIME)
+    add_views(app, content)
+    return app
+
+
+# -- sessions of other visitors ----------------------------------------------------------------------------------------
+
+
+def _insert(collection: t.Any, count: int, make: t.Callable[[], dict[str, t.Any]]) -> None:
+    for start in range(0, count, 10_000):
+        collection.insert_many([make() for _ in range(start, min(start + 10_000, count))], ordered=False)
+
+
+def _record() -> dict[str, t.Any]:
+    return c.document_of(c.new_id(), c.CONTENT, token=c.new_token())
+
+
+def _flask_sessions() -> dict[str, t.Any]:
+    return {"id": f"session:{secrets.token_urlsafe(32)}", "val": bytes(250), "expiration": _expiry()}
+
+
+def _mongoengines() -> dict[str, t.Any]:
+    return {"_id": secrets.token_hex(16), "data": c.CONTENT, "expiration": _expiry()}
+
+
+def _expiry() -> dt.datetime:
+    return c.now() + c.LIFETIME

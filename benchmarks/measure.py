@@ -19,6 +19,13 @@ from pymongo import monitoring
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
+class Pace(t.NamedTuple):
+    """How often is measured: *rounds* blocks of *block* calls."""
+
+    rounds: int
+    block: int
+
+
 @dataclass
 class Subject:
     """Something to measure: *prepare* makes so many arguments, untimed, and *call* takes one of them."""
@@ -36,53 +43,76 @@ class Sample:
     client: list[float] = field(default_factory=list)
     server: list[float] = field(default_factory=list)
 
-    def summary(self, base: Sample) -> dict[str, float]:
-        """Medians, their ratios to *base*, and the quartiles of the ratio from block to block."""
-        paired = [mine / other for mine, other in zip(self.wall, base.wall, strict=True)]
-        low, _, high = statistics.quantiles(paired, n=4) if len(paired) > 1 else (paired * 3)
+    def times(self) -> dict[str, float]:
+        """Microseconds of one call: medians, of the server (whose clock is coarse) the mean."""
         return {
-            "ratio": statistics.median(self.wall) / statistics.median(base.wall),
-            "ratio_low": low,
-            "ratio_high": high,
-            "client_ratio": statistics.median(self.client) / statistics.median(base.client),
             "wall_us": statistics.median(self.wall) * 1e6,
             "client_us": statistics.median(self.client) * 1e6,
             "server_us": statistics.fmean(self.server) * 1e6,
         }
 
+    def ratio_to(self, base: Sample) -> dict[str, float]:
+        """Ratios of medians, in time and in processor time, and the quartiles of the ratio from block to block."""
+        paired = [mine / other for mine, other in zip(self.wall, base.wall, strict=True)]
+        low, _, high = statistics.quantiles(paired, n=4) if len(paired) > 1 else (paired * 3)
+        return {
+            "wall": statistics.median(self.wall) / statistics.median(base.wall),
+            "low": low,
+            "high": high,
+            "client": statistics.median(self.client) / statistics.median(base.client),
+        }
 
-def interleaved(subjects: t.Sequence[Subject], *, rounds: int, block: int, server: int) -> dict[str, Sample]:
-    """Each round measures a block of calls of every subject, in a new order: what disturbs one disturbs all."""
+
+def rows_of(samples: dict[str, Sample], bases: dict[str, str]) -> dict[str, dict[str, t.Any]]:
+    """For each subject its times, and under ``to`` its ratios to each of the *bases* (label: name of a subject)."""
+    return {
+        name: {
+            **sample.times(),
+            "to": {label: sample.ratio_to(samples[base]) for label, base in bases.items() if base in samples},
+        }
+        for name, sample in samples.items()
+    }
+
+
+def interleaved(subjects: t.Sequence[Subject], pace: Pace, pids: t.Sequence[int]) -> dict[str, Sample]:
+    """Each round measures a block of calls of every subject, in a new order: what disturbs one disturbs all.
+
+    *pids*: the processes of the server, whose processor time is measured, too.
+    """
     samples = {subject.name: Sample() for subject in subjects}
     for subject in subjects:
-        run_block(subject, 30 if rounds > 1 else 1, server, Sample())
+        run_block(subject, min(30, pace.rounds * pace.block), pids, Sample())
 
     gc.collect()
     gc.freeze()
     order = list(subjects)
-    for _ in range(rounds):
+    for _ in range(pace.rounds):
         random.shuffle(order)
         for subject in order:
-            run_block(subject, block, server, samples[subject.name])
+            run_block(subject, pace.block, pids, samples[subject.name])
     gc.unfreeze()
 
     return samples
 
 
-def run_block(subject: Subject, block: int, server: int, sample: Sample) -> None:
+def run_block(subject: Subject, block: int, pids: t.Sequence[int], sample: Sample) -> None:
     arguments, call = subject.prepare(block), subject.call
-    busy, client, began = cpu_of(server), time.thread_time(), time.perf_counter()
+    busy, client, began = cpu_of(pids), time.thread_time(), time.perf_counter()
     for argument in arguments:
         call(argument)
-    ended, client_end, busy_end = time.perf_counter(), time.thread_time(), cpu_of(server)
+    ended, client_end, busy_end = time.perf_counter(), time.thread_time(), cpu_of(pids)
 
     sample.wall.append((ended - began) / block)
     sample.client.append((client_end - client) / block)
     sample.server.append((busy_end - busy) / block)
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of processor time that the process has used; to the nanosecond where the kernel tells."""
+def cpu_of(pids: t.Iterable[int]) -> float:
+    """Seconds of processor time that the processes have used; to the nanosecond where the kernel tells."""
+    return sum(map(_cpu_of_one, pids))
+
+
+def _cpu_of_one(pid: int) -> float:
     try:
         return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
     except (OSError, ValueError):
@@ -97,9 +127,9 @@ def _ticks_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * _TICK
 
 
-def total_cpu_of(pid: int) -> float:
+def total_cpu_of(pids: t.Iterable[int]) -> float:
     """The same with threads that have ended, in ticks of 10 ms: for whole seconds of work."""
-    return _ticks_of(pid)
+    return sum(map(_ticks_of, pids))
 
 
 def resident(pid: int | str = "self") -> int:

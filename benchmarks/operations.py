@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import datetime as dt
-import secrets
 import typing as t
 
-from benchmarks import contenders as c
-from benchmarks.measure import Listener, Subject, commands_of, interleaved
+from mongoengine import BooleanField, FloatField, IntField, ListField, StringField
+
+from benchmarks import content as c
+from benchmarks.contenders import connect
+from benchmarks.measure import Listener, Pace, Subject, commands_of, interleaved, rows_of
 from benchmarks.server import Server
-from flask_mongo_session import MongoSessionStore, Session
+from flask_mongo_session import MongoSessionStore, Session, SessionDocument
 
-OPERATIONS = ("find", "miss", "commit", "delete", "declared")
+#: What is 1.00 in each operation.
+BASES = {"find": "raw", "miss": "raw", "commit": "raw", "delete": "raw", "declared": "free form"}
+
 _EXPIRES = dt.timedelta(days=1)
+_DATABASE = "benchmarks_operations"
 
 
-def counted(server: Server) -> dict[str, dict[str, t.Any]]:
-    """Commands and bytes of each operation, ours and raw."""
-    listener = Listener()
-    with c.connect(server.uri, event_listeners=[listener]) as client:
-        pairs = _pairs(client["benchmarks_counted"])
-        counts = {name: {one.name: commands_of(one, listener) for one in pair} for name, pair in pairs.items()}
-        client.drop_database("benchmarks_counted")
+class Declared(SessionDocument):
+    """Ten declared fields, for a comparison with the same data in free form."""
 
-    return counts
+    n = IntField()
+    csrf_token = StringField()
+    theme = StringField(choices=("light", "dark"))
+    language = StringField()
+    newsletter = BooleanField()
+    last_search = StringField()
+    rebate = FloatField()
+    cart = ListField(IntField())
+    name = StringField()
+    visits = IntField()
+    meta: t.ClassVar[dict[str, t.Any]] = {"collection": "declared"}
 
 
-def timed(server: Server, *, rounds: int, block: int) -> dict[str, dict[str, t.Any]]:
-    """Times of each operation as ratios to the raw call (for the declared fields: to free-form keys)."""
+_DECLARED_CONTENT = {name: value for name, value in c.CONTENT.items() if name != "seen"} | {"name": "Ada", "visits": 12}
+
+
+def measure(server: Server, pace: Pace) -> dict[str, dict[str, t.Any]]:
+    """Times, commands and bytes of each operation, ours and raw."""
     results = {}
-    with c.connect(server.uri) as client:
-        for name, pair in _pairs(client["benchmarks_timed"]).items():
-            samples = interleaved(pair, rounds=rounds, block=block, server=server.pid)
-            results[name] = {key: sample.summary(samples[pair[1].name]) for key, sample in samples.items()}
-        client.drop_database("benchmarks_timed")
+    listener = Listener()
+    with connect(server.uri) as client, connect(server.uri, event_listeners=[listener]) as counted:
+        for (name, pair), same in zip(
+            _pairs(client[_DATABASE]).items(), _pairs(counted[_DATABASE]).values(), strict=True
+        ):
+            counts = {one.name: commands_of(one, listener) for one in same}
+            rows = rows_of(interleaved(pair, pace, server.pids), {"base": BASES[name]})
+            results[name] = {key: {**row, **counts[key]} for key, row in rows.items()}
+        client.drop_database(_DATABASE)
 
     return results
 
@@ -41,58 +58,64 @@ def timed(server: Server, *, rounds: int, block: int) -> dict[str, dict[str, t.A
 def _pairs(database: t.Any) -> dict[str, list[Subject]]:
     """Each operation as (ours, base)."""
     store = MongoSessionStore(Session, database=database, cleanup_interval=0, auto_index=False)
-    raw = c.pinned(database)
+    raw = c.collection_of(database, "raw")
     for collection in (raw, store.collection):
         collection.create_indexes(c.INDEXES)
-    store.now()
+    expires_at = c.now() + _EXPIRES
 
-    def ids(collection: t.Any) -> t.Callable[[int], list[str]]:
-        some = [c.new_document(collection) for _ in range(10)]
-        return lambda count: [some[i % len(some)] for i in range(count)]
+    def new_ours() -> str:
+        sid = c.new_id()
+        store.commit(sid, c.CONTENT, expires_at)
+        return sid
 
-    def fresh(collection: t.Any) -> t.Callable[[int], list[str]]:
-        return lambda count: [c.new_document(collection) for _ in range(count)]
+    def new_raw() -> str:
+        return c.stored(raw, c.CONTENT)
 
     def unknown(count: int) -> list[str]:
-        return [secrets.token_urlsafe(32) for _ in range(count)]
+        return [c.new_id() for _ in range(count)]
 
-    expires_at = dt.datetime.now(dt.timezone.utc) + _EXPIRES
+    def put(sid: str) -> None:
+        raw.replace_one({"_id": sid}, c.document_of(sid, c.CONTENT, expires_at=expires_at), upsert=True)
+
+    def look(sid: str) -> t.Any:
+        return raw.find_one({"_id": sid})
+
     return {
-        "find": [
-            Subject("ours", store.find, ids(store.collection)),
-            Subject("raw", lambda sid: raw.find_one({"_id": sid}), ids(raw)),
-        ],
-        "miss": [
-            Subject("ours", store.find, unknown),
-            Subject("raw", lambda sid: raw.find_one({"_id": sid}), unknown),
-        ],
+        "find": [Subject("ours", store.find, _some(new_ours)), Subject("raw", look, _some(new_raw))],
+        "miss": [Subject("ours", store.find, unknown), Subject("raw", look, unknown)],
         "commit": [
-            Subject("ours", lambda sid: store.commit(sid, c.CONTENT, expires_at), ids(store.collection)),
-            Subject(
-                "raw",
-                lambda sid: raw.replace_one({"_id": sid}, c.document_of(sid, c.CONTENT, expires_at), upsert=True),
-                ids(raw),
-            ),
+            Subject("ours", lambda sid: store.commit(sid, c.CONTENT, expires_at), _some(new_ours)),
+            Subject("raw", put, _some(new_raw)),
         ],
         "delete": [
-            Subject("ours", store.delete, fresh(store.collection)),
-            Subject("raw", lambda sid: raw.delete_one({"_id": sid}), fresh(raw)),
+            Subject("ours", store.delete, _fresh(new_ours)),
+            Subject("raw", lambda sid: raw.delete_one({"_id": sid}), _fresh(new_raw)),
         ],
         "declared": _declared(database),
     }
 
 
+def _some(make: t.Callable[[], str]) -> t.Callable[[int], list[str]]:
+    """Ten sessions, again and again."""
+    some = [make() for _ in range(10)]
+    return lambda count: [some[i % len(some)] for i in range(count)]
+
+
+def _fresh(make: t.Callable[[], str]) -> t.Callable[[int], list[str]]:
+    """A session of its own for each call."""
+    return lambda count: [make() for _ in range(count)]
+
+
 def _declared(database: t.Any) -> list[Subject]:
     """The same data in ten declared fields, and in free form."""
     plain = MongoSessionStore(Session, database=database, cleanup_interval=0, auto_index=False, collection="plain")
-    typed = MongoSessionStore(c.Declared, database=database, cleanup_interval=0, auto_index=False)
-    expires_at = dt.datetime.now(dt.timezone.utc) + _EXPIRES
-    sid = secrets.token_urlsafe(32)
+    typed = MongoSessionStore(Declared, database=database, cleanup_interval=0, auto_index=False)
+    sid = c.new_id()
     for store in (typed, plain):
-        store.commit(sid, c.DECLARED_CONTENT, expires_at)
+        store.commit(sid, _DECLARED_CONTENT, c.now() + _EXPIRES)
         found = store.find(sid)
         assert found is not None
-        assert found.data == c.DECLARED_CONTENT
+        assert found.data == _DECLARED_CONTENT
 
     return [
         Subject("declared", typed.find, lambda count: [sid] * count),

@@ -1,202 +1,144 @@
-"""What was measured, as a table for people and a chart for the README."""
+"""What was measured, as tables. Every ratio of a request is given to the raw and to the correct floor."""
 
 from __future__ import annotations
 
 import typing as t
-from html import escape
 
 from benchmarks.contenders import NAMES
-from benchmarks.requests import BASES
 
 Results = dict[str, t.Any]
 
 
-class Goal(t.NamedTuple):
-    """A figure that is promised: reached at most at *limit*, or at least where *least*."""
-
-    what: str
-    value: float | None
-    limit: float
-    least: bool = False
-
-    @property
-    def reached(self) -> bool | None:
-        if self.value is None:
-            return None
-        return self.value >= self.limit if self.least else self.value <= self.limit
-
-
-def goals(results: Results) -> list[Goal]:
-    """All that the project wants to reach, with what was measured."""
-
-    def at(*path: str) -> float | None:
-        found: t.Any = results
-        for name in path:
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
-
-    def over(path: tuple[str, ...], base: tuple[str, ...]) -> float | None:
-        value, other = at(*path), at(*base)
-        return None if value is None or other is None else value / other
-
-    def request(case: str, who: str = "ours") -> tuple[str, ...]:
-        return ("requests", case, who, "wall_us")
-
-    read, sweep = request("read"), ("scale", "sweep")
-    memory = at("scale", "iterate", "iterate", "memory")
-    import_memory = at("imports", "memory")
-    return [
-        Goal("untouched request / route without sessions", at("requests", "untouched", "ours", "ratio"), 1.3),
-        Goal("untouched request / signed cookie", over(request("untouched"), request("untouched", "cookie")), 0.8),
-        Goal("read-only request / floor", at("requests", "read", "ours", "ratio"), 1.0),
-        Goal("Flask-Session with index / read-only request", over(request("read", "indexed"), read), 2, least=True),
-        Goal("Flask-Session as shipped / read-only request", over(request("read", "shipped"), read), 3, least=True),
-        Goal("changed after reading / floor", at("requests", "changed", "ours", "ratio"), 1.05),
-        Goal("written without reading / floor of find + update", at("requests", "blind write", "ours", "ratio"), 0.65),
-        Goal("anonymous, first write / floor", at("requests", "first write", "ours", "ratio"), 1.05),
-        Goal("log-in / floor", at("requests", "log-in", "ours", "ratio"), 1.1),
-        Goal("store.find / raw", at("operations", "find", "ours", "ratio"), 1.0),
-        Goal("store.find of nothing / raw", at("operations", "miss", "ours", "ratio"), 1.0),
-        Goal("store.commit / raw", at("operations", "commit", "ours", "ratio"), 1.05),
-        Goal("store.delete / raw", at("operations", "delete", "ours", "ratio"), 1.05),
-        Goal("ten declared fields / free form", at("operations", "declared", "declared", "ratio"), 1.1),
-        Goal("served read, CPU / floor", at("served", "ours", "cpu_ratio"), 1.05),
-        Goal("served read, CPU / Flask-Session with index", at("served", "ours", "cpu_ratio_to_indexed"), 0.52),
-        Goal("find among all / among 1,000", at("scale", "find", "all", "ratio"), 1.15),
-        Goal(
-            "requests/s beside many sessions / beside none",
-            _inverse(at("scale", "requests", "crowded", "ratio")),
-            0.95,
-            least=True,
-        ),
-        Goal(
-            "requests/s beside many / Flask-Session as shipped",
-            over(("scale", "requests", "shipped", "wall_us"), ("scale", "requests", "crowded", "wall_us")),
-            50,
-            least=True,
-        ),
-        Goal("sweep / raw delete_many", at(*sweep, "ratio"), 0.8, least=True),
-        Goal(
-            "finds beside the sweep, median / quiet",
-            over((*sweep, "ours", "finds", "median_us"), (*sweep, "quiet", "median_us")),
-            1.0,
-        ),
-        Goal(
-            "finds beside the sweep, p99 / quiet",
-            over((*sweep, "ours", "finds", "p99_us"), (*sweep, "quiet", "p99_us")),
-            1.5,
-        ),
-        Goal("iterate() / raw cursor", at("scale", "iterate", "iterate", "ratio"), 1.15),
-        Goal("iterate(), MB more memory", None if memory is None else memory / 1e6, 20),
-        Goal("import over flask + mongoengine, CPU", at("imports", "ratio"), 1.05),
-        Goal("import over flask + mongoengine, MB", None if import_memory is None else import_memory / 1e6, 1.5),
-    ]
-
-
-def _inverse(value: float | None) -> float | None:
-    return None if value is None else 1 / value
-
-
 def text(results: Results) -> str:
-    """The tables."""
-    lines: list[str] = []
-    for part, title in (("requests", "Whole requests, in process"), ("operations", "Store operations")):
-        lines += ["", title]
-        for case, rows in results.get(part, {}).items():
-            base = BASES.get(case, "free form" if case == "declared" else "raw")
-            lines += ["", f"  {case}: {NAMES.get(base, base)} = 1.00", _HEAD]
-            lines += [_row(NAMES.get(name, name), row) for name, row in rows.items()]
-
-    lines += ["", "Goals", ""]
-    for goal in goals(results):
-        verdict = {True: "reached", False: "NOT reached", None: "not measured"}[goal.reached]
-        figure = "-" if goal.value is None else f"{goal.value:.2f}"
-        lines.append(f"  {goal.what:52}{figure:>9}  {'>=' if goal.least else '<='} {goal.limit:<6g}{verdict}")
-
-    return "\n".join(lines)
-
-
-_HEAD = f"    {'':36}{'ratio':>6}  {'quartiles':13}{'client CPU':>11}{'server CPU':>12}{'bytes':>7}  commands"
-
-
-def _row(name: str, row: Results) -> str:
-    spread = f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f}"
-    commands = " + ".join(row["commands"]) or "none"
-    return (
-        f"    {name:36}{row['ratio']:6.2f}  {spread:13}{row['client_us']:8.0f} us{row['server_us']:9.0f} us"
-        f"{row['bytes']:7}  {commands}"
+    """All tables of what was measured on one kind of server."""
+    return "\n".join(
+        [
+            *_requests(results.get("requests") or {}),
+            *_sizes(results.get("sizes") or {}),
+            *_sessions(results.get("sessions") or {}),
+            *_layer(results.get("layer") or {}),
+            *_operations(results.get("operations") or {}),
+            *_served(results.get("served") or {}),
+            *_scale(results.get("scale") or {}),
+            *_imports(results.get("imports") or {}),
+        ]
     )
 
 
-# -- the chart --------------------------------------------------------------------------------------------------------
-
-_SHOWN = {
-    "ours": "#13795b",
-    "cookie": "#9aa5b1",
-    "mongoengine": "#c58b2a",
-    "indexed": "#7c8fd9",
-    "shipped": "#4a5fc1",
-}
-_CASES = ("untouched", "read", "changed", "first write")
-_WIDTH, _LEFT, _BAR, _GAP, _TOP = 760, 130, 13, 26, 82
-_TEXT = 'font-family="system-ui, sans-serif" font-size="12" fill="#1f2933"'
+def _requests(cases: Results) -> t.Iterator[str]:
+    if cases:
+        yield "\nWhole requests, in process (Flask-Session as shipped scans its collection)"
+    for case, rows in cases.items():
+        base = "route without a session" if case == "untouched" else "raw floor"
+        yield f"\n  {case} ('raw': {base} = 1.00)"
+        yield f"    {'':36}{_FLOORS}{_TIMES}{'bytes':>7}  commands"
+        for name, row in rows.items():
+            commands = " + ".join(row["commands"]) or "none"
+            yield f"    {NAMES[name]:36}{_floors(row)}{_times(row)}{row['bytes']:7}  {commands}"
 
 
-def svg(results: Results) -> str:
-    """Bars: time of a request, with that of Flask and exactly the raw calls as the unit."""
-    unit = {case: results["requests"]["read" if case == "untouched" else case]["floor"]["wall_us"] for case in _CASES}
-    rows = {
-        case: {
-            key: results["requests"][case][key]["wall_us"] / unit[case]
-            for key in _SHOWN
-            if key in results["requests"][case]
-        }
-        for case in _CASES
-    }
-    widest = max(value for row in rows.values() for value in row.values())
-    scale = (_WIDTH - _LEFT - 60) / widest
-    height = _TOP + sum(len(row) * _BAR + _GAP for row in rows.values()) + 30
-
-    parts = [_rect(0, 0, _WIDTH, height, "#ffffff"), *_legend(rows)]
-    top = _TOP
-    for case, row in rows.items():
-        parts.append(_label(_LEFT - 10, top + len(row) * _BAR / 2 + 4, case, anchor="end"))
-        for key, value in row.items():
-            parts.append(_rect(_LEFT, top, max(value * scale, 1), _BAR - 2, _SHOWN[key]))
-            parts.append(_label(_LEFT + value * scale + 5, top + _BAR - 3, f"{value:.2f}"))
-            top += _BAR
-        top += _GAP
-
-    line = _LEFT + scale
-    parts.append(f'<path d="M{line:.1f} {_TOP - 8}V{top - _GAP + 8:.0f}" stroke="#1f2933" stroke-dasharray="3 3"/>')
-    parts.append(
-        _label(
-            line,
-            top - _GAP + 24,
-            "1.00 = Flask and exactly the raw calls (of a read where untouched)",
-            anchor="middle" if line > 300 else "start",
-        )
-    )
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-        f'aria-label="Time of a request by kind of session">\n{body}\n</svg>\n'
+def _sizes(sizes: Results) -> t.Iterator[str]:
+    yield from _small_tables(
+        "Large sessions", {f"{size}, {case}": rows for size, cases in sizes.items() for case, rows in cases.items()}
     )
 
 
-def _legend(rows: dict[str, dict[str, float]]) -> t.Iterator[str]:
-    yield _label(10, 22, "Time of a whole request (less is better)", weight="bold")
-    shown = [key for key in _SHOWN if any(key in row for row in rows.values())]
-    for number, key in enumerate(shown):
-        line, column = divmod(number, 3)
-        left, top = 10 + 245 * column, 45 + 19 * line
-        yield _rect(left, top - 9, 10, 10, _SHOWN[key])
-        yield _label(left + 15, top, NAMES[key])
+def _sessions(levels: Results) -> t.Iterator[str]:
+    yield from _small_tables(
+        "A read-only request", {f"beside {level} sessions": rows for level, rows in levels.items()}
+    )
 
 
-def _rect(x: float, y: float, width: float, height: float, color: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{color}"/>'
+def _small_tables(title: str, tables: dict[str, Results]) -> t.Iterator[str]:
+    if tables:
+        yield f"\n{title}"
+    for name, rows in tables.items():
+        yield f"\n  {name}"
+        yield f"    {'':36}{_FLOORS}{_TIMES}"
+        for who, row in rows.items():
+            yield f"    {NAMES[who]:36}{_floors(row)}{_times(row)}"
 
 
-def _label(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" {_TEXT}>{escape(text)}</text>'
+def _layer(cases: Results) -> t.Iterator[str]:
+    if cases:
+        yield "\nThe layer alone, the driver stubbed: processor time. Layer: the request less a route without sessions"
+    for case, rows in cases.items():
+        yield f"\n  {case}"
+        yield f"    {'':36}{'/ raw':>7}{'/ correct':>11}{'request':>11}{'(wall)':>11}{'layer':>11}{_CALLS}"
+        for name, row in rows.items():
+            ratios = "".join(
+                f"{_ratio(row, label, 'client'):>{width}}" for label, width in (("raw", 7), ("correct", 11))
+            )
+            times = "".join(f"{row[key]:8.1f} us" for key in ("client_us", "wall_us", "layer_us"))
+            yield f"    {NAMES[name]:36}{ratios}{times}{row['layer_to_correct']:11.2f}{row.get('calls', '-'):>7}"
+
+
+def _operations(operations: Results) -> t.Iterator[str]:
+    if operations:
+        yield "\nStore operations"
+    for operation, rows in operations.items():
+        base = list(rows)[-1]
+        yield f"\n  {operation}: {base} = 1.00"
+        yield f"    {'':36}{'ratio':>7}  {'quartiles':11}{_TIMES}{'bytes':>7}  commands"
+        for name, row in rows.items():
+            ratio = f"{_ratio(row, 'base'):>7}  {_quartiles(row, 'base'):11}"
+            yield f"    {NAMES.get(name, name):36}{ratio}{_times(row)}{row['bytes']:7}  {' + '.join(row['commands'])}"
+
+
+def _served(rows: Results) -> t.Iterator[str]:
+    if not rows:
+        return
+    yield "\nServed by gunicorn to wrk, a read-only request: processor time of worker and server"
+    yield f"    {'':36}{'/ raw':>7}{'/ correct':>11}{'worker':>11}{'server':>11}{'requests/s':>12}"
+    for name, row in rows.items():
+        ratios = f"{row['cpu_to']['raw']:7.2f}{row['cpu_to']['correct']:11.2f}"
+        times = f"{row['client_us']:8.0f} us{row['server_us']:8.0f} us{row['requests_per_second']:12.0f}"
+        yield f"    {NAMES[name]:36}{ratios}{times}"
+
+
+def _scale(scale: Results) -> t.Iterator[str]:
+    if not scale:
+        return
+    sweep, storage = scale["sweep"], scale["storage"]
+    yield f"\n{scale['sessions']:,} sessions, half of them expired"
+    yield f"    bytes of a session, on the disk: {storage['bytes']:.0f}, {storage['disk_bytes']:.0f}"
+    yield f"    find among all / among 1,000: {_ratio(scale['find']['all'], 'a thousand')}"
+    for name in ("ours", "raw"):
+        finds, rate = sweep[name]["finds"], sweep[name]["per_second"]
+        yield f"    sweep, {name}: {rate:,.0f}/s; finds beside it {_finds(finds)}"
+    yield f"    finds without a sweep {_finds(sweep['quiet'])}"
+    for name, row in scale["iterate"].items():
+        yield f"    all live ones by {name}: {row['seconds']:.1f} s, {row['memory'] / 1e6:.0f} MB more memory"
+
+
+def _finds(finds: Results) -> str:
+    return f"(median, p99): {finds['median_us']:.0f} us, {finds['p99_us']:.0f} us"
+
+
+def _imports(imports: Results) -> t.Iterator[str]:
+    if imports:
+        yield "\nImport, over flask and mongoengine"
+        yield f"    CPU: {imports['ratio']:.2f}, memory: {imports['memory'] / 1e6:.1f} MB"
+
+
+_CALLS = f"{'/ correct':>11}{'calls':>7}"
+_FLOORS = f"{'/ raw':>7}  {'quartiles':11}{'/ correct':>10}"
+_TIMES = f"{'wall':>11}{'client CPU':>12}{'server CPU':>12}"
+
+
+def _floors(row: Results) -> str:
+    return f"{_ratio(row, 'raw'):>7}  {_quartiles(row, 'raw'):11}{_ratio(row, 'correct'):>10}"
+
+
+def _ratio(row: Results, label: str, what: str = "wall") -> str:
+    return f"{row['to'][label][what]:.2f}" if label in row["to"] else "-"
+
+
+def _quartiles(row: Results, label: str) -> str:
+    ratio = row["to"].get(label, {})
+    return f"{ratio['low']:.2f}-{ratio['high']:.2f}" if "low" in ratio else ""
+
+
+def _times(row: Results) -> str:
+    known = (("wall_us", 8), ("client_us", 9), ("server_us", 9))
+    return "".join(f"{row[key]:{width}.0f} us" if key in row else f"{'-':>{width + 3}}" for key, width in known)

@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import json
 import random
-import secrets
 import statistics
 import subprocess
 import sys
@@ -14,21 +13,20 @@ import threading
 import time
 import typing as t
 
-from benchmarks import contenders as c
-from benchmarks.measure import Listener, Subject, interleaved, resident
+from benchmarks import content as c
+from benchmarks.contenders import connect
+from benchmarks.measure import Listener, Pace, Subject, interleaved, resident, rows_of
 from benchmarks.server import Server
 from flask_mongo_session import MongoSessionStore, Session
 
 _BATCH = 10_000
 _SMALL = 1_000
 _PAGE = 20
-#: Requests of Flask-Session as shipped that are measured where each one scans the collection.
-_SCANS = 8
 
 
-def measure(server: Server, scale: int, *, rounds: int, block: int) -> dict[str, t.Any]:
+def measure(server: Server, pace: Pace, *, scale: int, quiet: float) -> dict[str, t.Any]:
     """Everything about *scale* sessions, the half of them expired."""
-    with c.connect(server.uri) as client:
+    with connect(server.uri) as client:
         database = client["benchmarks_scale"]
         store = _store(database)
         store.ensure_indexes()
@@ -36,12 +34,11 @@ def measure(server: Server, scale: int, *, rounds: int, block: int) -> dict[str,
         fill(store, scale - scale // 2, live=False)
 
         results: dict[str, t.Any] = {"sessions": scale, "storage": _storage(store)}
-        results["find"] = _finds(store, database, server, rounds=rounds, block=block)
-        results["requests"] = _requests(client, server, min(scale, 100_000), rounds=rounds, block=block)
+        results["find"] = _finds(store, database, server, pace)
         results["start_up"] = _start_up(server, database.name)
         results["listing"] = _listing(store)
         results["iterate"] = _iterate(server, database.name)
-        results["sweep"] = _sweeps(store, server, scale - scale // 2)
+        results["sweep"] = _sweeps(store, server, scale - scale // 2, seconds=quiet)
         client.drop_database(database.name)
 
     return results
@@ -53,7 +50,7 @@ def _store(database: t.Any, **options: t.Any) -> MongoSessionStore:
 
 def fill(store: MongoSessionStore, count: int, *, live: bool) -> None:
     """Store so many sessions, expiring (or expired) spread over a day; every tenth of the live ones has a user."""
-    now = store.now()
+    now = c.now()
     for start in range(0, count, _BATCH):
         store.collection.insert_many(
             [_document(now, number, live=live) for number in range(start, min(start + _BATCH, count))],
@@ -63,13 +60,15 @@ def fill(store: MongoSessionStore, count: int, *, live: bool) -> None:
 
 def _document(now: dt.datetime, number: int, *, live: bool) -> dict[str, t.Any]:
     offset = dt.timedelta(seconds=random.uniform(600, 86_400))
-    document = c.document_of(secrets.token_urlsafe(32), c.CONTENT, now + offset if live else now - offset)
+    document = c.document_of(
+        c.new_id(), c.CONTENT, token=c.new_token(), expires_at=now + offset if live else now - offset
+    )
     return {**document, "user_id": str(number)} if live and number % 10 == 0 else document
 
 
 def _storage(store: MongoSessionStore) -> dict[str, t.Any]:
     """Bytes for each session: in memory, on the disk, in each index."""
-    stats = store.collection.database.command("collStats", store.collection_name)
+    stats = store.collection.database.command("collStats", store.collection.name)
     count = stats["count"]
     return {
         "bytes": stats["size"] / count,
@@ -79,12 +78,12 @@ def _storage(store: MongoSessionStore) -> dict[str, t.Any]:
 
 
 def _some_ids(store: MongoSessionStore, count: int = 2_000) -> list[str]:
-    live = {"expires_at": {"$gt": store.now()}}
+    live = {"expires_at": {"$gt": c.now()}}
     sample = store.collection.aggregate([{"$match": live}, {"$sample": {"size": count}}, {"$project": {"_id": True}}])
     return [document["_id"] for document in sample]
 
 
-def _finds(store: MongoSessionStore, database: t.Any, server: Server, *, rounds: int, block: int) -> dict[str, t.Any]:
+def _finds(store: MongoSessionStore, database: t.Any, server: Server, pace: Pace) -> dict[str, t.Any]:
     """Finding one session of all, of a thousand, and one that is unknown."""
     small = _store(database, collection="small")
     fill(small, _SMALL, live=True)
@@ -96,51 +95,20 @@ def _finds(store: MongoSessionStore, database: t.Any, server: Server, *, rounds:
         [
             Subject("all", store.find, among(_some_ids(store))),
             Subject("a thousand", small.find, among(_some_ids(small, _SMALL))),
-            Subject("unknown", store.find, lambda count: [secrets.token_urlsafe(32) for _ in range(count)]),
+            Subject("unknown", store.find, lambda count: [c.new_id() for _ in range(count)]),
         ],
-        rounds=rounds,
-        block=block,
-        server=server.pid,
+        pace,
+        server.pids,
     )
-    return {name: sample.summary(samples["a thousand"]) for name, sample in samples.items()}
-
-
-def _requests(client: t.Any, server: Server, count: int, *, rounds: int, block: int) -> dict[str, t.Any]:
-    """Read-only requests beside so many sessions, beside none, and those of Flask-Session, which scans."""
-    full, empty = client["benchmarks_full"], client["benchmarks_empty"]
-    crowded, alone = c.ours(full), c.ours(empty)
-    fill(crowded.app.extensions["mongo_session"].store, count, live=True)
-
-    subjects = []
-    for name, contender in (("crowded", crowded), ("alone", alone)):
-        subject = c.subject(contender, "read")
-        subjects.append(Subject(name, subject.call, subject.prepare))
-    samples = interleaved(subjects, rounds=rounds, block=block, server=server.pid)
-    results: dict[str, t.Any] = {name: sample.summary(samples["alone"]) for name, sample in samples.items()}
-    results["sessions"] = count
-
-    with contextlib.suppress(ImportError):
-        shipped = c.flask_session(full, indexed=False)
-        c.fill_shipped(full, count)
-        subject = c.subject(shipped, "read")
-        seconds = []
-        for environ in subject.prepare(_SCANS):
-            began = time.perf_counter()
-            subject.call(environ)
-            seconds.append(time.perf_counter() - began)
-        results["shipped"] = {"wall_us": statistics.median(seconds) * 1e6}
-
-    for database in (full, empty):
-        client.drop_database(database.name)
-    return results
+    return rows_of(samples, {"a thousand": "a thousand"})
 
 
 def _start_up(server: Server, database: str) -> dict[str, t.Any]:
     """What a worker's start costs where the indexes are there already."""
     listener = Listener()
-    with c.connect(server.uri, event_listeners=[listener]) as client:
+    with connect(server.uri, event_listeners=[listener]) as client:
         store = _store(client[database])
-        store.now()
+        store.find(c.new_id())  # connects, and learns the server's time
         listener.clear()
         _, seconds = timed(store.ensure_indexes)
         return {"commands": [*listener.names], "seconds": seconds}
@@ -149,13 +117,13 @@ def _start_up(server: Server, database: str) -> dict[str, t.Any]:
 def _listing(store: MongoSessionStore) -> dict[str, t.Any]:
     """A page of an admin view, through an index, early and late; how many are live."""
     collection = store.collection
-    live = {"expires_at": {"$gt": store.now()}}
+    live = {"expires_at": {"$gt": c.now()}}
     page = [("expires_at", -1)]
     count, counting = timed(lambda: collection.count_documents(live))
     _, first = timed(lambda: list(collection.find(live).sort(page).limit(_PAGE)))
     deep, _ = timed(lambda: collection.find(live).sort(page).skip(count // 2).limit(1)[0]["expires_at"])
     _, after = timed(
-        lambda: list(collection.find({"expires_at": {"$gt": store.now(), "$lt": deep}}).sort(page).limit(_PAGE))
+        lambda: list(collection.find({"expires_at": {"$gt": c.now(), "$lt": deep}}).sort(page).limit(_PAGE))
     )
     _, skipped = timed(lambda: list(collection.find(live).sort(page).skip(count // 2).limit(_PAGE)))
     plan = collection.find(live).sort(page).limit(_PAGE).explain()["queryPlanner"]["winningPlan"]
@@ -170,7 +138,7 @@ def _listing(store: MongoSessionStore) -> dict[str, t.Any]:
 
 
 _WALKS: dict[str, str] = {
-    "raw cursor": "sum(1 for _ in store.collection.find({'expires_at': {'$gt': store.now()}}, {'data': True}))",
+    "raw cursor": "sum(1 for _ in store.collection.find({'expires_at': {'$gt': now}}, {'data': True}))",
     "iterate": "sum(1 for _ in store.iterate())",
     "all": "len(store.all())",
 }
@@ -197,12 +165,12 @@ def _iterate(server: Server, database: str) -> dict[str, t.Any]:
 
 def walk(uri: str, database: str, name: str) -> dict[str, float]:
     """One of the ways, in this process: time, processor time, and how much the memory grew at most."""
-    with c.connect(uri) as client:
+    with connect(uri) as client:
         store = _store(client[database])
-        store.now()
+        store.find(c.new_id())  # connects, and learns the server's time
         before, cpu = resident(), time.process_time()
         with _watched_memory() as peak:
-            count, seconds = timed(lambda: eval(_WALKS[name], {"store": store}))  # noqa: S307 - our own text
+            count, seconds = timed(lambda: eval(_WALKS[name], {"store": store, "now": c.now()}))  # noqa: S307 - our own text
         return {"count": count, "seconds": seconds, "cpu": time.process_time() - cpu, "memory": peak[0] - before}
 
 
@@ -224,30 +192,32 @@ def _watched_memory() -> t.Iterator[list[int]]:
         peak[0] = max(peak[0], resident())
 
 
-def _sweeps(store: MongoSessionStore, server: Server, count: int) -> dict[str, t.Any]:
-    """Our sweep and one raw ``delete_many``, in turns, each with finds of live sessions beside it."""
+def _sweeps(store: MongoSessionStore, server: Server, count: int, *, seconds: float) -> dict[str, t.Any]:
+    """Our sweep and one raw ``delete_many``, in turns, each with finds of live sessions beside it.
+
+    Before each so many *seconds* of finds without a sweep.
+    """
     ids = _some_ids(store)
     quiet, loud = [], {"ours": [], "raw": []}
     rates: dict[str, list[float]] = {"ours": [], "raw": []}
 
     def ours() -> int:
-        return sum(store.remove_batches())
+        return store.delete_expired()
 
     def raw() -> int:
-        with_limit = store.collection
-        return with_limit.delete_many({"expires_at": {"$lte": store.now()}}).deleted_count
+        return store.collection.delete_many({"expires_at": {"$lte": c.now()}}).deleted_count
 
     order = [("ours", ours), ("raw", raw), ("raw", raw), ("ours", ours)]
     for number, (name, sweep) in enumerate(order):
         if number:
             fill(store, count, live=False)
         _settle(store)
-        quiet += _finding(server.uri, store, ids, seconds=3.0)
+        quiet += _finding(server.uri, store, ids, seconds=seconds)
         with _finds_beside(server.uri, store, ids) as latencies:
-            removed, seconds = timed(sweep)
+            removed, took = timed(sweep)
         assert removed >= count, (name, removed, count)
         loud[name] += latencies
-        rates[name].append(removed / seconds)
+        rates[name].append(removed / took)
 
     result: dict[str, t.Any] = {"removed": count, "quiet": _percentiles(quiet)}
     for name, values in rates.items():
@@ -272,15 +242,17 @@ def _finds_beside(uri: str, store: MongoSessionStore, ids: list[str]) -> t.Itera
     """Finds one session after the other on a thread, every five milliseconds; seconds that each took."""
     latencies: list[float] = []
     done = threading.Event()
-    with c.connect(uri) as client:
+    with connect(uri) as client:
         beside = _store(client[store.collection.database.name])
-        beside.now()
+        beside.find(random.choice(ids))
 
         def find() -> None:
-            while not done.wait(0.005):
+            over = False
+            while not over:
                 began = time.perf_counter()
                 beside.find(random.choice(ids))
                 latencies.append(time.perf_counter() - began)
+                over = done.wait(0.005)
 
         thread = threading.Thread(target=find, daemon=True)
         thread.start()

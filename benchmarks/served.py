@@ -28,8 +28,9 @@ _URI, _KEY = "BENCHMARKS_URI", "BENCHMARKS_CONTENDER"
 _DATABASE = "benchmarks_served"
 _MAKERS: dict[str, t.Callable[[t.Any], c.Contender]] = {
     "ours": c.ours,
-    "floor": c.floor,
-    "indexed": lambda database: c.flask_session(database, indexed=True),
+    "raw": c.raw_floor,
+    "correct": c.correct_floor,
+    "indexed": c.flask_session,
 }
 
 
@@ -51,7 +52,7 @@ def measure(server: Server, *, rounds: int, seconds: int) -> dict[str, t.Any] | 
         workers = {key: stack.enter_context(_gunicorn(server.uri, key)) for key in _MAKERS}
         for _ in range(rounds):
             for key in random.sample(list(workers), len(workers)):
-                runs[key].append(_run(server.pid, *workers[key], seconds))
+                runs[key].append(_run(server.pids, *workers[key], seconds))
 
     with c.connect(server.uri) as client:
         client.drop_database(_DATABASE)
@@ -59,11 +60,16 @@ def measure(server: Server, *, rounds: int, seconds: int) -> dict[str, t.Any] | 
         key: {name: statistics.median(run[name] for run in several) for name in several[0]}
         for key, several in runs.items()
     }
-    for key, base in (("cpu_ratio", "floor"), ("cpu_ratio_to_indexed", "indexed")):
-        for name, several in runs.items():
-            pairs = zip(several, runs[base], strict=True)  # of one round, since the machine's speed changes
-            medians[name][key] = statistics.median(one["cpu_us"] / other["cpu_us"] for one, other in pairs)
-    return medians
+    ratios = {
+        name: {base: _paired(several, runs[base]) for base in ("raw", "correct", "indexed")}
+        for name, several in runs.items()
+    }
+    return {name: {**row, "cpu_to": ratios[name]} for name, row in medians.items()}
+
+
+def _paired(several: list[dict[str, float]], others: list[dict[str, float]]) -> float:
+    """The ratio of processor times of client and server, taken round by round, since the machine's speed changes."""
+    return statistics.median(one["cpu_us"] / other["cpu_us"] for one, other in zip(several, others, strict=True))
 
 
 @contextlib.contextmanager
@@ -110,12 +116,12 @@ def _child_of(parent: int) -> int:
     raise RuntimeError("gunicorn has no worker")
 
 
-def _run(mongod: int, worker: int, address: str, seconds: int) -> dict[str, float]:
+def _run(server: tuple[int, ...], worker: int, address: str, seconds: int) -> dict[str, float]:
     cookie = _cookie(address)
-    client, busy = total_cpu_of(worker), total_cpu_of(mongod)
+    client, busy = total_cpu_of([worker]), total_cpu_of(server)
     command = ["wrk", "-t1", "-c2", f"-d{seconds}s", "-H", f"Cookie: session={cookie}", f"http://{address}/read"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    client, busy = total_cpu_of(worker) - client, total_cpu_of(mongod) - busy
+    client, busy = total_cpu_of([worker]) - client, total_cpu_of(server) - busy
 
     found = re.search(r"(\d+) requests in", said)
     if found is None or "Non-2xx" in said:
@@ -130,7 +136,7 @@ def _run(mongod: int, worker: int, address: str, seconds: int) -> dict[str, floa
 
 
 def _cookie(address: str) -> str:
-    """A visitor's cookie; the floor knows its session by heart."""
+    """A visitor's cookie; the raw floor knows its session by heart."""
     try:
         with urllib.request.urlopen(f"http://{address}/fill") as response:
             return http.cookies.SimpleCookie(response.headers["Set-Cookie"])["session"].value
