@@ -10,15 +10,19 @@ import datetime as dt
 import typing as t
 
 from flask import current_app, has_app_context
-from mongoengine import Document
-from mongoengine.base import BaseField
+from mongoengine import Document, EmbeddedDocument
+from mongoengine.base import BaseField, get_document
+from mongoengine.errors import NotRegistered
 from mongoengine.fields import (
     BooleanField,
     CachedReferenceField,
     DateTimeField,
     DictField,
+    DynamicField,
     EmbeddedDocumentField,
     FileField,
+    GenericEmbeddedDocumentField,
+    GenericLazyReferenceField,
     GenericReferenceField,
     ReferenceField,
     SequenceField,
@@ -53,7 +57,13 @@ _REFUSED: tuple[tuple[type[BaseField], str], ...] = (
     ),
     (CachedReferenceField, "it is kept up to date by signals of another document; use LazyReferenceField"),
     (GenericReferenceField, "following it would send commands; use GenericLazyReferenceField or ObjectIdField"),
+    (
+        DynamicField,
+        "what is stored would name the class of the object that is made; use DictField, or leave the key undeclared",
+    ),
 )
+#: A subclass of a refused kind that is none.
+_ACCEPTED = GenericLazyReferenceField
 _REFUSED_OPTIONS = {
     "required": "a session starts empty",
     "unique": "a session must never fail to be saved because of another one",
@@ -144,9 +154,13 @@ class SessionDocument(Document):
 
     @classmethod
     def schema(cls, *, sealed: bool = False) -> Schema:
-        """The declared fields, by session key."""
+        """The declared fields, by session key; raises :exc:`ModelError` for what could not be checked before."""
         base = {*SessionDocument._fields, "_cls"}
-        return Schema({name: field for name, field in cls._fields.items() if name not in base}, sealed=sealed)
+        fields = {name: field for name, field in cls._fields.items() if name not in base}
+        for name, field in fields.items():
+            _check_kind(_described(cls.__name__, name, field), field, seen=set())
+
+        return Schema(fields, sealed=sealed)
 
     @classmethod
     def database_now(cls) -> dt.datetime:
@@ -194,7 +208,7 @@ _RESERVED_DB_FIELDS = frozenset(field.db_field for field in SessionDocument._fie
 
 
 def _check_field(model: str, name: str, field: BaseField) -> None:
-    where = f"{model}.{name} ({type(field).__name__})"
+    where = _described(model, name, field)
 
     if name in _RESERVED or name.startswith("_"):
         raise ModelError(f"{where} cannot be declared: the name belongs to the session document. Choose another one.")
@@ -209,16 +223,49 @@ def _check_field(model: str, name: str, field: BaseField) -> None:
     _check_kind(where, field, seen=set())
 
 
+def _described(model: str, name: str, field: BaseField) -> str:
+    return f"{model}.{name} ({type(field).__name__})"
+
+
 def _check_kind(where: str, field: BaseField, seen: set[type]) -> None:
     for kind, reason in _REFUSED:
-        if isinstance(field, kind):
+        if isinstance(field, kind) and not isinstance(field, _ACCEPTED):
             raise ModelError(f"{where} cannot hold a {type(field).__name__}: {reason}.")
 
     inner = getattr(field, "field", None)
     if isinstance(inner, BaseField):
         _check_kind(where, inner, seen)
-    embedded = isinstance(field, EmbeddedDocumentField) and not isinstance(field.document_type_obj, str)
-    if embedded and field.document_type not in seen:
-        seen.add(field.document_type)
-        for part in field.document_type._fields.values():
-            _check_kind(where, part, seen)
+    for document in _embedded_documents(field):
+        if document not in seen:
+            seen.add(document)
+            _check_embedded(where, document, seen)
+
+
+def _check_embedded(where: str, document: type[EmbeddedDocument], seen: set[type]) -> None:
+    if document._dynamic:  # noqa: SLF001 - the declaration
+        raise ModelError(
+            f"{where} cannot hold a {document.__name__}: fields that it does not declare are DynamicFields."
+        )
+
+    for part in document._fields.values():
+        _check_kind(where, part, seen)
+
+
+def _embedded_documents(field: BaseField) -> list[type[EmbeddedDocument]]:
+    """The embedded documents that the field may hold; one that is not defined yet is checked when the model is used."""
+    named: t.Iterable[t.Any] = ()
+    if isinstance(field, EmbeddedDocumentField):
+        named = [field.document_type_obj]
+    elif isinstance(field, GenericEmbeddedDocumentField):
+        named = field.choices or ()
+
+    found = (_document(name) if isinstance(name, str) else name for name in named)
+    return [one for one in found if isinstance(one, type) and issubclass(one, EmbeddedDocument)]
+
+
+def _document(name: str) -> type | None:
+    """The class of that name; none for ``"self"``, which is being checked anyway."""
+    try:
+        return get_document(name)  # type: ignore[no-any-return]
+    except NotRegistered:
+        return None

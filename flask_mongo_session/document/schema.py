@@ -2,85 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import typing as t
 
-import bson
-from mongoengine.base import BaseField
-from mongoengine.errors import ValidationError
-from mongoengine.fields import FloatField, IntField, ListField
-
-from flask_mongo_session.exceptions import DamagedDocument, InvalidFieldValue, UnstorableValue
+from flask_mongo_session.exceptions import DamagedDocument, UnstorableValue
 
 from . import codec
+from .declared_field import DeclaredField
 
-log = logging.getLogger(__name__)
+if t.TYPE_CHECKING:
+    from mongoengine.base import BaseField
 
-_NUMBERS = (IntField, FloatField)
+#: Decrypts what a field of ``data`` holds, given its name; raises :exc:`DamagedDocument`.
+Unseal = t.Callable[[str, t.Any], t.Any]
 
-
-class DeclaredField:
-    """A MongoEngine field as a session key: it says what is allowed, how it is stored, what absence means."""
-
-    def __init__(self, key: str, field: BaseField) -> None:
-        self.key = key
-        self.field = field
-        self.db_field: str = field.db_field
-        self.load: t.Callable[[t.Any], t.Any] = field.to_python
-
-    def encode(self, value: t.Any) -> t.Any:
-        """Validate and convert *value*; raises :exc:`InvalidFieldValue` naming key, field and rule."""
-        if value is None:
-            return None
-
-        return self._checked(self.field, value)
-
-    def encode_item(self, value: t.Any) -> t.Any:
-        """The same for one item of a declared list."""
-        if not isinstance(self.field, ListField):
-            raise self._error("is no list to append to")
-        if self._starts_with(default := self.default()):
-            raise self._error(f"starts as a list of {len(default)}, which appending cannot know; assign a list first")
-        if self.field.field is None:
-            return codec.encode(self.key, value)
-
-        return self._checked(self.field.field, value)
-
-    def check_number(self, by: float) -> None:
-        """Raise :exc:`InvalidFieldValue` unless the field can be incremented in the database, and by that much."""
-        if not isinstance(self.field, _NUMBERS):
-            raise self._error("is no number that could be incremented")
-        if not isinstance(by, int) and not isinstance(self.field, FloatField):
-            raise self._error("holds whole numbers and cannot grow by a fraction")
-        if self._starts_with(self.default()):
-            raise self._error(f"starts at {self.default()!r}, which an increment cannot know; let it start at 0")
-
-    def default(self) -> t.Any:
-        """A fresh default, or ``None``."""
-        default = self.field.default
-        return default() if callable(default) else default
-
-    def _starts_with(self, default: t.Any) -> bool:
-        return bool(default)
-
-    def _checked(self, field: BaseField, value: t.Any) -> t.Any:
-        try:
-            field._validate(value)  # noqa: SLF001 - MongoEngine's own check of choices and validators
-            raw = codec.as_stored(field.to_mongo(value))
-        except ValidationError as error:
-            raise self._error(f"refused the value: {error.message}") from error
-        except (TypeError, ValueError, AttributeError, OverflowError, bson.errors.BSONError) as error:
-            raise self._error(f"cannot store a {type(value).__name__}") from error
-
-        return raw
-
-    def _error(self, rule: str) -> InvalidFieldValue:
-        field = type(self.field).__name__
-        return InvalidFieldValue(f"Session key {self.key!r} ({field}) {rule}.", field_name=self.key)
+_ABSENT: t.Final = object()
 
 
 class Schema:
-    """All that a session has to know of its model."""
+    """All that a session has to know of its model.
+
+    *Encoded* is what the database holds of a key: for a free-form key what :mod:`.codec` makes of its value, for a
+    declared one what its field makes of it. It is never handed out; what is handed out never shares a list or a
+    dictionary with it.
+    """
 
     def __init__(self, fields: t.Mapping[str, BaseField], *, sealed: bool = False) -> None:
         self.declared = {key: DeclaredField(key, field) for key, field in fields.items()}
@@ -90,7 +34,14 @@ class Schema:
     def path(self, key: str) -> str:
         """The field that holds *key*, as a path of an update."""
         declared = self.declared.get(key)
-        return declared.db_field if declared else f"data.{codec.field_name(key)}"
+        return declared.db_field if declared else _free_path(key)
+
+    def stale_paths(self, keys: t.Iterable[str]) -> list[str]:
+        """The paths to remove whenever one of *keys* is written or removed: where declared ones lay as free-form keys.
+
+        What lies there has precedence (see :meth:`gather`), so that every write must remove it, seen or not.
+        """
+        return [_free_path(key) for key in keys if key in self.declared]
 
     def encode(self, key: str, value: t.Any) -> t.Any:
         """*value* as it is stored; raises :exc:`UnstorableValue` or :exc:`InvalidFieldValue`."""
@@ -103,12 +54,15 @@ class Schema:
     def keep(self, key: str, value: t.Any, encoded: t.Any) -> t.Any:
         """What the session answers with after *value* was assigned: what a field makes of it, else the very object."""
         declared = self.declared.get(key)
-        return declared.load(encoded) if declared and encoded is not None else value
+        return declared.load(encoded) if declared else value
 
-    def encode_item(self, key: str, value: t.Any) -> t.Any:
-        """An item to append to *key*, as it is stored."""
+    def encode_item(self, key: str, value: t.Any, limit: int | None = None) -> t.Any:
+        """An item to append to *key* without reading, as it is stored; *limit* is how many items will be kept.
+
+        Raises :exc:`InvalidFieldValue` where a declared list has a rule that such an append could break.
+        """
         declared = self.declared.get(key)
-        return declared.encode_item(value) if declared else codec.encode(key, value)
+        return declared.encode_item(value, limit) if declared else codec.encode(key, value)
 
     def check_number(self, key: str, by: float) -> None:
         """Raise :exc:`InvalidFieldValue` when *key* is declared as something that cannot be incremented by *by*."""
@@ -116,26 +70,37 @@ class Schema:
             declared.check_number(by)
 
     def decode(self, key: str, encoded: t.Any) -> t.Any:
-        """The Python value; raises :exc:`DamagedDocument`."""
-        declared = self.declared.get(key)
-        if declared is None:
-            return codec.decode(encoded)
-        if encoded is None:
-            return None
+        """The Python value, in new containers; raises :exc:`DamagedDocument` for a free-form key.
 
-        try:
-            return declared.load(encoded)
-        except Exception as error:
-            raise DamagedDocument(f"The stored value of {key!r} does not fit its field.") from error
+        A declared value that its field cannot convert any more is handed out as it is stored; none is validated.
+        """
+        declared = self.declared.get(key)
+        return declared.load(encoded) if declared else codec.decode(encoded)
+
+    def differs(self, key: str, value: t.Any, encoded: t.Any) -> bool:
+        """Whether *value* was changed since it was made of *encoded*; where that cannot be told, true.
+
+        A declared value is compared after conversion, without validation: whatever its field normalises, an untouched
+        one never differs.
+        """
+        declared = self.declared.get(key)
+        return declared.differs(value, encoded) if declared else codec.differs(value, encoded)
 
     def default(self, key: str) -> t.Any:
-        """The declared default of *key*; raises :exc:`KeyError` where there is none."""
+        """The declared default of *key*, each time a copy of its own; raises :exc:`KeyError` where there is none."""
         declared = self.declared.get(key)
         default = declared.default() if declared else None
         if default is None:
             raise KeyError(key)
 
         return default
+
+    def snapshot(self, key: str, value: t.Any) -> t.Any:
+        """*value* of a declared key as if it were stored, not validated: to ask :meth:`differs` later.
+
+        Taken when a default is handed out, so that one that varies from call to call does not look changed.
+        """
+        return self.declared[key].snapshot(value)
 
     def split(self, encoded: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """The document's part that holds these keys."""
@@ -148,31 +113,46 @@ class Schema:
 
         return document
 
-    def gather(self, document: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """The encoded values by key; the reverse of :meth:`split`. Raises :exc:`DamagedDocument`."""
+    def gather(self, document: t.Mapping[str, t.Any], unseal: Unseal | None = None) -> dict[str, t.Any]:
+        """The encoded values by key; the reverse of :meth:`split`. Raises :exc:`DamagedDocument`.
+
+        A declared key that still lies under ``data`` was written when it was not declared: before the model knew it, or
+        by a process with another version of the model. That is the newer value; it is converted as by its field, after
+        *unseal* decrypted it where values are encrypted. One that cannot be decrypted counts as absent.
+        """
         data = document.get("data", {})
         if type(data) is not dict:
             raise DamagedDocument("The stored data is no document.")
 
         encoded = codec.by_key(data)
         for key, declared in self.declared.items():
-            if declared.db_field in document:
-                encoded[key] = document[declared.db_field]
+            stale = encoded.pop(key, _ABSENT)
+            found = _ABSENT if stale is _ABSENT else self._adopted(declared, stale, unseal)
+            if found is _ABSENT:
+                found = document.get(declared.db_field, _ABSENT)
+            if found is not _ABSENT:
+                encoded[key] = found
 
         return encoded
 
+    def _adopted(self, declared: DeclaredField, stale: t.Any, unseal: Unseal | None) -> t.Any:
+        if not self.sealed:
+            return declared.adopt(stale)
+        if unseal is None:
+            return _ABSENT
+
+        try:
+            return declared.adopt(unseal(codec.field_name(declared.key), stale))
+        except DamagedDocument:
+            return _ABSENT
+
     def decode_all(self, encoded: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """All values, decoded; raises :exc:`DamagedDocument`. A declared value that no longer fits is left out."""
+        """All values, decoded; raises :exc:`DamagedDocument`."""
         if not self.declared:
             return codec.decode_all(encoded)
 
-        values = {}
-        for key, value in encoded.items():
-            try:
-                values[key] = self.decode(key, value)
-            except DamagedDocument:
-                if key not in self.declared:
-                    raise
-                log.warning("The stored value of session key %r does not fit its field any more; ignored.", key)
+        return {key: self.decode(key, value) for key, value in encoded.items()}
 
-        return values
+
+def _free_path(key: str) -> str:
+    return f"data.{codec.field_name(key)}"

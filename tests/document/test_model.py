@@ -11,13 +11,19 @@ from bson import ObjectId
 from flask import session
 from mongoengine import (
     CachedReferenceField,
+    DictField,
     Document,
+    DynamicEmbeddedDocument,
+    DynamicField,
     EmbeddedDocument,
     EmbeddedDocumentField,
     EmbeddedDocumentListField,
     FileField,
+    GenericEmbeddedDocumentField,
+    GenericLazyReferenceField,
     GenericReferenceField,
     IntField,
+    LazyReferenceField,
     ListField,
     MapField,
     ReferenceField,
@@ -66,6 +72,15 @@ class Other(Document):
 
 class Holder(EmbeddedDocument):
     other = ReferenceField(Other)
+
+
+class Wild(DynamicEmbeddedDocument):
+    name = StringField()
+
+
+class Tree(EmbeddedDocument):
+    leaf = GenericLazyReferenceField()
+    branches = ListField(EmbeddedDocumentField("self"))
 
 
 def declare(**fields):
@@ -121,6 +136,15 @@ def test_reserved_fields(db_field):
         (MapField(ListField(ReferenceField(Other))), "ReferenceField: "),
         (EmbeddedDocumentField(Holder), "ReferenceField: "),
         (EmbeddedDocumentListField(Holder), "ReferenceField: "),
+        (GenericEmbeddedDocumentField(choices=(Holder,)), "ReferenceField: "),
+        (GenericEmbeddedDocumentField(choices=("Holder",)), "ReferenceField: "),
+        (EmbeddedDocumentField("Holder"), "ReferenceField: "),
+        (DynamicField(), "DynamicField: .*names? the class"),
+        (ListField(DynamicField()), "DynamicField: "),
+        (MapField(DynamicField()), "DynamicField: "),
+        (DictField(DynamicField()), "DynamicField: "),
+        (EmbeddedDocumentField(Wild), "DynamicField"),
+        (ListField(EmbeddedDocumentField(Wild)), "Wild: .*DynamicFields"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -128,6 +152,34 @@ def test_refused_declarations(field, reason):
     """What a session cannot keep its promises with is refused when the class is made, with the reason."""
     with pytest.raises(ModelError, match=rf"Bad\.(field|theme).*{reason}"):
         declare(theme=StringField(), field=field)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        GenericLazyReferenceField,
+        lambda: ListField(GenericLazyReferenceField()),
+        lambda: MapField(GenericLazyReferenceField(choices=(Other,))),
+        lambda: DictField(LazyReferenceField(Other)),
+        lambda: EmbeddedDocumentField(Tree),
+        lambda: EmbeddedDocumentListField("Tree"),
+        lambda: GenericEmbeddedDocumentField(choices=("Tree",)),
+        GenericEmbeddedDocumentField,
+    ],
+)
+def test_accepted_declarations(field):
+    """What follows a reference only when it is asked to may be declared, nested too."""
+    assert list(declare(field=field()).schema().declared) == ["field"]
+
+
+def test_refused_when_it_is_defined_later():
+    """An embedded document that the model names before it exists is checked when the model is used."""
+    model = declare(field=MapField(ListField(EmbeddedDocumentField("DefinedLater"))))
+    assert list(model.schema().declared) == ["field"]
+
+    type("DefinedLater", (EmbeddedDocument,), {"other": ReferenceField(Other)})
+    with pytest.raises(ModelError, match=r"Bad\.field .* ReferenceField"):
+        model.schema()
 
 
 @pytest.mark.parametrize("model", [ShopSession, GrownSession, WithMixin, Family, Child])

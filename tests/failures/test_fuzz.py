@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from flask_mongo_session import session_id
-from flask_mongo_session.document import codec
+from flask_mongo_session.document import codec, decoding
 from flask_mongo_session.exceptions import DamagedDocument, UnstorableValue
 from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS
 from flask_mongo_session.session.tokens import CookieContent, CookieSigner
@@ -34,7 +34,7 @@ values = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=20
 )
 names = st.sampled_from(["~t", "v", "a", "", "$set", "a.b", "%", "data"])
-kinds = st.sampled_from([*codec._DECODERS, "unknown", "", 1, None])
+kinds = st.sampled_from([*decoding._DECODERS, "unknown", "", 1, None])
 bson_leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=9)
 stored = st.recursive(
     bson_leaves | st.binary(max_size=9),
