@@ -1,5 +1,6 @@
 """The server on a developer's machine: found, started, shared, and gone when nobody needs it."""
 
+import contextlib
 import fcntl
 import importlib
 import json
@@ -128,6 +129,31 @@ def servers():
         server.release()
     for server in made:
         wait_for(lambda server=server: not server.running)
+
+
+HOLDER = """
+import fcntl, sys
+files = [open(path) for path in sys.argv[1:]]
+for file in files:
+    fcntl.flock(file, fcntl.LOCK_EX)
+print(flush=True)
+input()
+"""
+
+
+@contextlib.contextmanager
+def holding(folder, *locked):
+    """A process that the folder's files name as their ``mongod``, and that holds the locks of some of them."""
+    folder.mkdir(mode=0o700)
+    for name in ("mongod.lock", "server.json"):
+        (folder / name).touch(0o600)
+    command = [sys.executable, "-c", HOLDER, *(folder / name for name in locked)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        (folder / "mongod.lock").write_text(f"{process.pid}\n")
+        (folder / "server.json").write_text(json.dumps({"port": 1, "pid": process.pid}))
+        yield process
+        process.kill()
 
 
 @pytest.fixture
@@ -380,11 +406,11 @@ def test_an_unwritable_folder_is_named(folder):
 
 @pytest.fixture
 def tiny_disk(folder):
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     mount = shutil.which("mount") or "mount"
     try:
         done = subprocess.run(
-            [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+            [mount, "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", folder], capture_output=True, check=False
         )
     except FileNotFoundError:
         pytest.skip("there is no mount command")
@@ -403,7 +429,8 @@ def test_a_full_disk_is_named(tiny_disk, servers):
 def test_a_folder_of_a_foreign_server_is_left_alone(folder, servers, monkeypatch):
     """A mongod that we did not start keeps its data to itself, and is not killed."""
     monkeypatch.setattr(embedded, "_GRACE", 0.1)
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
+    (folder / "mongod.lock").touch(0o600)
     with (folder / "mongod.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(f"{os.getpid()}\n")
@@ -415,16 +442,7 @@ def test_a_folder_of_a_foreign_server_is_left_alone(folder, servers, monkeypatch
 
 def test_an_orphan_of_ours_is_ended(folder, servers):
     """Where the system does not end a server with its supervisor, the next user does."""
-    folder.mkdir()
-    holder = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
-    (folder / "mongod.lock").touch()
-    with subprocess.Popen(
-        [sys.executable, "-c", holder, folder / "mongod.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as orphan:
-        orphan.stdout.readline()
-        (folder / "mongod.lock").write_text(f"{orphan.pid}\n")
-        (folder / "server.json").write_text(json.dumps({"port": 1, "pid": orphan.pid}))
-
+    with holding(folder, "mongod.lock", "server.json") as orphan:
         assert command(servers(folder).start(), "ping")["ok"]
         assert orphan.wait(DEADLINE) == -signal.SIGKILL
 
@@ -464,7 +482,7 @@ def test_a_known_server_is_not_asked_again(folder, servers, monkeypatch):
     """Calling start again costs no round trip."""
     server = servers(folder, temporary=True)
     uri = server.start()
-    monkeypatch.setattr(embedded, "_answers", None)
+    monkeypatch.setattr(embedded.password, "lets_in", None)
 
     assert server.start() == uri
     assert str(server.port) in repr(server)
@@ -530,7 +548,7 @@ def test_ctrl_c_ends_the_user_not_the_server(folder, users, servers):
     os.killpg(user.process.pid, signal.SIGINT)
     user.process.wait(DEADLINE)
 
-    assert other.start() == f"mongodb://127.0.0.1:{user.port}/?directConnection=true"
+    assert f"@127.0.0.1:{user.port}/" in other.start()
     assert other.pid == user.pid
 
     other.release()
