@@ -30,11 +30,12 @@ def make_private_folder(folder: Path) -> None:
     """
     check_way(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_way(folder)  # again: a stranger may have made what was missing on it
     status = folder.lstat()
-    _check(folder, status, fix="name the folder itself")
+    _check(folder, status, fix="Name the folder itself")
     if status.st_mode & _OTHERS:
         _refuse(
-            folder, f"is open to others (mode {stat.S_IMODE(status.st_mode):04o})", f"run `chmod 700 {_quoted(folder)}`"
+            folder, f"is open to others (mode {stat.S_IMODE(status.st_mode):04o})", f"Run `chmod 700 {_quoted(folder)}`"
         )
 
 
@@ -53,7 +54,7 @@ def _check_place(place: Path) -> None:
     above = place.parent.stat()
     if above.st_mode & stat.S_IWOTH:
         if not above.st_mode & stat.S_ISVTX:
-            _refuse(place.parent, "is writable by everybody", f"run `chmod o-w {_quoted(place.parent)}`")
+            _refuse(place.parent, "is writable by everybody", f"Run `chmod o-w {_quoted(place.parent)}`")
         _check_owner(place, place.lstat(), trusted=(os.geteuid(), _ROOT))
 
     if place.is_symlink() and place.exists():  # a circle of symlinks does not exist
@@ -92,15 +93,15 @@ def check_file(path: Path, status: os.stat_result, *, may_be_folder: bool = Fals
 
     It must be closed to others and have one name: a symlink or a second hard link leads to a file that lies elsewhere.
     """
-    _check(path, status, fix="remove it")
+    _check(path, status, fix="Remove it")
     is_file = stat.S_ISREG(status.st_mode)
     if not is_file and not (may_be_folder and stat.S_ISDIR(status.st_mode)):
-        _refuse(path, "is no regular file", "remove it")
+        _refuse(path, "is no regular file", "Remove it")
     if is_file and status.st_nlink > 1:
-        _refuse(path, "has a second name elsewhere (a hard link)", "remove it")
+        _refuse(path, "has a second name elsewhere (a hard link)", "Remove it")
     if status.st_mode & _OTHERS:
         _refuse(
-            path, f"is open to others (mode {stat.S_IMODE(status.st_mode):04o})", f"run `chmod -R go= {_quoted(path)}`"
+            path, f"is open to others (mode {stat.S_IMODE(status.st_mode):04o})", f"Run `chmod -R go= {_quoted(path)}`"
         )
 
 
@@ -112,14 +113,11 @@ def _check(path: Path, status: os.stat_result, *, fix: str) -> None:
 
 def _check_owner(path: Path, status: os.stat_result, *, trusted: t.Container[int]) -> None:
     if status.st_uid not in trusted:
-        _refuse(path, f"belongs to user {status.st_uid}", "remove it")
+        _refuse(path, f"belongs to user {status.st_uid}", "Remove it")
 
 
 def _refuse(path: Path, reason: str, fix: str) -> t.NoReturn:
-    raise EmbeddedServerError(
-        f"'{path}' cannot hold a database: it is not yours alone, since it {reason}. "
-        f"To use it, {fix}; or name another folder in SESSION_MONGODB_URI."
-    )
+    raise EmbeddedServerError(f"'{path}' is not yours alone: it {reason}. {fix}, or use another folder.")
 
 
 def _quoted(path: Path) -> str:

