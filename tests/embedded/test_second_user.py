@@ -200,24 +200,22 @@ def test_a_stranger_is_not_let_in(common, serve):
         assert list(client.shop.things.find()) == [{"_id": 1}]
 
 
-def test_no_moment_is_open_to_strangers(common, serve):
-    """Not even the first one, in which a server has no users: whoever waits for it stays outside."""
-    server = serve(common / "data")
-    server.fixed_port = embedded._free_port()
-    impatient = """
-        print("ready", flush=True)
-        answer = None
-        while answer not in (13, "allowed"):
-            with client(sys.argv[1], patience=20) as anybody:
-                answer = refused(lambda: anybody.admin.command("createUser", "me", pwd="me", roles=["root"]))
-        print(answer, flush=True)
-        """
-    with stranger_at_work(impatient, server.fixed_port) as process:
-        uri = server.start()
-        assert process.stdout.readline() == "13\n"
+def test_a_server_without_users_is_closed_as_well(common, serve):
+    """Nobody makes himself the first user, in the moment before the server's own is made."""
+    server = serve(common / "data", set_password=password.new_password())  # its user is the caller's to make
+    server.start()
 
-    with pymongo.MongoClient(uri) as client:
-        assert [user["user"] for user in client.admin.command("usersInfo")["users"]] == ["flask"]
+    answer = stranger(
+        """
+        make_user = lambda: client(sys.argv[1]).admin.command("createUser", "me", pwd="me", roles=["root"])
+        print(json.dumps(refused(make_user)))
+        """,
+        server.port,
+    )
+
+    assert answer == 13  # unauthorized
+    with server.internal_client(server.port, 5) as client:
+        assert client.admin.command("usersInfo")["users"] == []
 
 
 def test_a_stranger_on_the_servers_port_gets_nothing(common, serve, tmp_path):
@@ -263,6 +261,15 @@ def test_a_folder_made_by_a_stranger_is_refused(common, own, plant, below):
         embedded_server(f"embedded:{common / 'planted' / below}")
 
     assert {path.name for path in common.rglob("*")} <= {"own", "file", "planted", "theirs"}
+
+
+def test_a_strangers_symlink_behind_our_own_is_refused(common, own):
+    """Each symlink on the way is looked at, not only the first."""
+    stranger("Path(sys.argv[2]).symlink_to(sys.argv[1])", own, common / "theirs")
+    (common / "ours").symlink_to(common / "theirs")
+
+    with pytest.raises(EmbeddedServerError, match=f"theirs' is not yours alone: it belongs to user {STRANGER}"):
+        embedded_server(f"embedded:{common / 'ours' / 'data'}")
 
 
 def test_a_temporary_folder_made_by_a_stranger_is_refused(common, own, monkeypatch):
@@ -338,10 +345,10 @@ def test_a_folder_that_anybody_may_replace_is_refused(common):
 
 
 def test_a_new_folder_is_closed_whatever_the_umask_says(common, serve):
-    """So is everything that the server and its supervisor make in it."""
+    """So is everything that the server and its supervisor make in it, even where the server asks the umask."""
     mask = os.umask(0)
     try:
-        server = serve(common / "data")
+        server = serve(common / "data", arguments=("--setParameter", "honorSystemUmask=true"))
         server.start()
     finally:
         os.umask(mask)
