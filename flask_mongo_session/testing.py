@@ -172,8 +172,9 @@ class ReplicaSet:
         members = [{"_id": number, "host": address} for number, address in enumerate(self._addresses)]
         founding = {"_id": _REPLICA_SET, "members": members, "settings": _ELECTIONS}
         self.nodes[0].command("replSetInitiate", founding, timeout=_SET_TIMEOUT)
-        self._wait_whole()
         self._make_user()
+        self._wait_whole()
+        _poll(self._knows_user, _SET_TIMEOUT, "the user on three nodes")
         return self.uri
 
     def primary(self) -> MongoServer:
@@ -213,7 +214,12 @@ class ReplicaSet:
         from .embedded.password import internal_client, make_user
 
         with internal_client(self.primary().port, self._password, _SET_TIMEOUT) as client:
-            make_user(client, self._password, members=len(self.nodes))
+            make_user(client, self._password)
+
+    def _knows_user(self) -> bool:
+        from .embedded.password import USER
+
+        return all((_ask(node, "usersInfo", USER) or {}).get("users") for node in self.nodes)
 
     @property
     def _addresses(self) -> list[str]:

@@ -24,7 +24,9 @@ from .private import open_private
 Client = pymongo.MongoClient[dict[str, t.Any]]
 
 _FILE = "password"
-_USER, _INTERNAL_USER = ("flask", "admin"), ("__system", "local")
+#: The application's user, in the database ``admin``.
+USER = "flask"
+_LOGIN, _INTERNAL_LOGIN = (USER, "admin"), ("__system", "local")
 _MECHANISM = "SCRAM-SHA-256"
 #: What the user may do: a developer's database has one user, who is its administrator.
 _RIGHTS = {"roles": ["root"], "mechanisms": [_MECHANISM]}
@@ -83,28 +85,28 @@ def read_password(folder: Path) -> str | None:
 
 def server_uri(addresses: t.Iterable[str], password: str | None, option: str) -> str:
     """A connection string for the application's user."""
-    login = f"{_USER[0]}:{password}@" if password else ""
-    how = f"&authSource={_USER[1]}&authMechanism={_MECHANISM}" if password else ""
+    login = f"{USER}:{password}@" if password else ""
+    how = f"&authSource={_LOGIN[1]}&authMechanism={_MECHANISM}" if password else ""
     return f"mongodb://{login}{','.join(addresses)}/?{option}{how}"
 
 
 def internal_client(port: int, password: str | None, patience: float = _PATIENCE) -> Client:
     """A client with all rights, also where there is no user yet; *patience* in seconds."""
-    return _client(port, password, _INTERNAL_USER, patience)
+    return _client(port, password, _INTERNAL_LOGIN, patience)
 
 
-def make_user(client: Client, password: str, *, members: int = 1) -> None:
-    """Give the server, or all *members* of its replica set, its user, or this password to the one that there is.
+def make_user(client: Client, password: str) -> None:
+    """Give the server its user, or the one that it has this password; other members of its set may know it later.
 
     *client* is an internal one. Raises what pymongo raises.
     """
-    user: dict[str, t.Any] = {"pwd": password, **_RIGHTS, "writeConcern": {"w": members}}
+    user: dict[str, t.Any] = {"pwd": password, **_RIGHTS, "writeConcern": {"w": 1}}
     try:
-        client.admin.command("createUser", _USER[0], **user)
+        client.admin.command("createUser", USER, **user)
     except OperationFailure as error:
         if error.code != _ALREADY_EXISTS:
             raise
-        client.admin.command("updateUser", _USER[0], **user)
+        client.admin.command("updateUser", USER, **user)
 
 
 def is_ours(port: int, password: str) -> bool:
@@ -116,7 +118,7 @@ def is_ours(port: int, password: str) -> bool:
 
 def lets_in(port: int, password: str) -> bool:
     """Whether the server on *port* answers, knows the password and has the user, who is made where there is none."""
-    with contextlib.suppress(PyMongoError), _client(port, password, _USER) as client:
+    with contextlib.suppress(PyMongoError), _client(port, password, _LOGIN) as client:
         return bool(client.admin.command("ping")["ok"])
 
     with contextlib.suppress(PyMongoError), internal_client(port, password) as client:
