@@ -1,7 +1,8 @@
 """A pytest plugin: a real MongoDB for tests, as fixtures that start nothing until a test asks for them.
 
 ``mongo_server`` and ``mongo_database`` are for the everyday, ``mongo_server_own`` and ``mongo_replica_set`` for tests
-that do harm. All servers listen on the loopback address only and end with the pytest process, whatever ends that one.
+that do harm. All servers listen on the loopback address only, ask for a password, which their ``uri`` carries, and end
+with the pytest process, whatever ends that one. Without the password anybody on the machine may still set fail points.
 
 Without a ``mongod`` the tests that ask for one are skipped, saying what to install; they fail with
 ``--require-mongod`` or where ``$CI`` is set.
@@ -41,12 +42,15 @@ _PRIMARY, _SECONDARY = 1, 2
 
 
 class MongoServer:
-    """A ``mongod`` of the tests. Whatever is done to it, :meth:`start` brings it back on the same port and data."""
+    """A ``mongod`` of the tests. Whatever is done to it, :meth:`start` brings it back on the same port and data.
 
-    def __init__(self, folder: Path, *, arguments: t.Sequence[str] = ()) -> None:
+    *set_password* is for the members of a replica set, which have one user and one password.
+    """
+
+    def __init__(self, folder: Path, *, arguments: t.Sequence[str] = (), set_password: str | None = None) -> None:
         from .embedded.server import EmbeddedServer
 
-        self._server = EmbeddedServer(folder, temporary=True, arguments=arguments)
+        self._server = EmbeddedServer(folder, temporary=True, arguments=arguments, set_password=set_password)
         self._server.acquire()
 
     def __repr__(self) -> str:
@@ -60,13 +64,13 @@ class MongoServer:
 
     @property
     def uri(self) -> str:
-        """A connection string for this server alone."""
-        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+        """A connection string for this server alone, with its password once it was started."""
+        return self._server.uri(self.port)
 
     @property
     def pid(self) -> int:
         """The process id of ``mongod``; raises :class:`ProcessLookupError` when it does not run."""
-        pid = self._server.pid
+        pid = self._server.pid  # of a living server: nobody else's process is ever signalled
         if pid is None:
             raise ProcessLookupError(f"{self!r} does not run: start() it first.")
         return pid
@@ -84,8 +88,7 @@ class MongoServer:
 
     def command(self, *command: t.Any, timeout: float = _PATIENCE, **options: t.Any) -> dict[str, t.Any]:
         """The answer to one administrative command; raises what pymongo raises, after *timeout* seconds at most."""
-        limit = int(timeout * 1000)
-        with self.client(serverSelectionTimeoutMS=limit, connectTimeoutMS=limit, socketTimeoutMS=limit) as client:
+        with self._server.internal_client(self.port, timeout) as client:
             return client.admin.command(*command, **options)
 
     def start(self) -> str:
@@ -137,8 +140,14 @@ class ReplicaSet:
     """Three ``mongod`` with fast elections and test commands (fail points). :meth:`heal` makes it whole again."""
 
     def __init__(self, folder: Path) -> None:
+        from .embedded.password import new_password
+
+        self._password = new_password()
         arguments = ("--replSet", _REPLICA_SET, "--oplogSize", "16", *_TEST_COMMANDS, *_QUICK_END)
-        self.nodes = [MongoServer(folder / f"node-{number}", arguments=arguments) for number in range(3)]
+        self.nodes = [
+            MongoServer(folder / f"node-{number}", arguments=arguments, set_password=self._password)
+            for number in range(3)
+        ]
 
     def __repr__(self) -> str:
         """The nodes."""
@@ -147,7 +156,9 @@ class ReplicaSet:
     @property
     def uri(self) -> str:
         """A connection string for the whole set."""
-        return f"mongodb://{','.join(self._addresses)}/?replicaSet={_REPLICA_SET}"
+        from .embedded.password import server_uri
+
+        return server_uri(self._addresses, self._password, f"replicaSet={_REPLICA_SET}")
 
     def client(self, **options: t.Any) -> Client:
         """A new ``MongoClient`` for the whole set, which the caller closes."""
@@ -161,7 +172,9 @@ class ReplicaSet:
         members = [{"_id": number, "host": address} for number, address in enumerate(self._addresses)]
         founding = {"_id": _REPLICA_SET, "members": members, "settings": _ELECTIONS}
         self.nodes[0].command("replSetInitiate", founding, timeout=_SET_TIMEOUT)
+        self._make_user()
         self._wait_whole()
+        _poll(self._knows_user, _SET_TIMEOUT, "the user on three nodes")
         return self.uri
 
     def primary(self) -> MongoServer:
@@ -196,6 +209,17 @@ class ReplicaSet:
         """Let go of the nodes: they end and their folders are removed."""
         for node in self.nodes:
             node.close()
+
+    def _make_user(self) -> None:
+        from .embedded.password import internal_client, make_user
+
+        with internal_client(self.primary().port, self._password, _SET_TIMEOUT) as client:
+            make_user(client, self._password)
+
+    def _knows_user(self) -> bool:
+        from .embedded.password import USER
+
+        return all((_ask(node, "usersInfo", USER) or {}).get("users") for node in self.nodes)
 
     @property
     def _addresses(self) -> list[str]:

@@ -7,10 +7,13 @@ import importlib.util
 import json
 import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 
 from flask_mongo_session.exceptions import EmbeddedServerError
+
+from .private import check_file, make_private_folder, open_private
 
 #: How a ``mongod`` ends whose port is taken: by this exit code, or, where somebody else was the first to listen on what
 #: both had bound, with this message and an abort.
@@ -56,19 +59,39 @@ def _runnable(binary: Path) -> Path:
     status = binary.stat()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flask-mongo-session"
     copy = cache / f"mongod-{status.st_size}-{status.st_mtime_ns}"
-    if not copy.exists():
-        try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part = copy.with_name(f"{copy.name}.{os.getpid()}")
-            shutil.copyfile(binary, part)
-            part.chmod(0o700)
-            part.replace(copy)
-        except OSError as error:
-            raise EmbeddedServerError(
-                f"'{binary}' may not be run and cannot be copied to '{cache}': {error.strerror}. "
-                f"Set its run bit, or name another mongod in $MONGOD."
-            ) from error
+    try:
+        make_private_folder(cache)
+        if not _is_private(copy):
+            _copy(binary, copy)
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"'{binary}' may not be run and cannot be copied to '{cache}': {error.strerror}. "
+            f"Set its run bit, or name another mongod in $MONGOD."
+        ) from error
     return copy
+
+
+def _is_private(copy: Path) -> bool:
+    """Whether *copy* is there; raises :class:`.EmbeddedServerError` where it is a symlink, or not this user's alone."""
+    try:
+        check_file(copy, copy.lstat())
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _copy(binary: Path, copy: Path) -> None:
+    part = copy.with_name(f"{copy.name}.{secrets.token_hex(8)}")
+    try:
+        with (
+            binary.open("rb") as source,
+            os.fdopen(open_private(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as to,
+        ):
+            shutil.copyfileobj(source, to)
+        part.chmod(0o700)
+        part.replace(copy)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def found_port_taken(code: int, output: list[str]) -> bool:

@@ -6,8 +6,11 @@ Locks (``flock``) decide everything, because the kernel drops them however a pro
   Once it has it nobody is left, and it keeps it until the server is gone: a newcomer waits for a clean end.
 - ``server.lock``: exclusive, taken by who starts the server and inherited by the supervisor: some server is starting
   or running. Who finds it free starts one.
+- ``server.json``: exclusive, held by the ``mongod`` that it describes, and by nobody else: only while it is locked is
+  the process id in it that server's.
 
-The supervisor is a detached process of its own, :mod:`.supervisor`.
+The supervisor is a detached process of its own, :mod:`.supervisor`. The folder is this user's alone (:mod:`.private`);
+in it is the password that the server asks for (:mod:`.password`).
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ import os
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -34,13 +36,11 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-import pymongo
-from pymongo.errors import PyMongoError
-
 from flask_mongo_session.exceptions import EmbeddedServerError
 
-from . import supervisor
+from . import password, supervisor
 from .binary import explain, find_mongod, found_port_taken
+from .private import check_contents, check_way, make_private_folder, open_private
 from .supervisor import LOG, RECORD, USERS_LOCK, is_file, is_locked, remove_folder, try_lock
 
 log = logging.getLogger(__name__)
@@ -69,10 +69,10 @@ def embedded_server(uri: str) -> EmbeddedServer:
     """The process's one server for the folder that *uri* names, its folder in use from now on; does not start it.
 
     ``embedded:`` is a temporary folder per user and working directory. Raises :class:`.EmbeddedServerError` when the
-    folder cannot be used.
+    folder cannot be used, or is not this user's alone.
     """
     name = uri.removeprefix(_SCHEME)
-    folder = Path(name).expanduser().resolve() if name else _temporary_folder()
+    folder = _named_folder(name) if name else _temporary_folder()
     with _servers_lock:
         server = _servers.setdefault(folder, EmbeddedServer(folder, temporary=not name))
 
@@ -83,18 +83,28 @@ def embedded_server(uri: str) -> EmbeddedServer:
 class EmbeddedServer:
     """A ``mongod`` in *folder*, shared by all processes that name it; it ends when the last of them does.
 
-    *temporary* folders are removed with the server. *arguments* go to ``mongod``. They count for who starts the server,
-    not for who joins it. Thread safe, and usable in a forked process.
+    *temporary* folders are removed with the server. *arguments* go to ``mongod``. *set_password* makes the server a
+    member of a replica set, whose members share a password and a user; the caller makes that user. Both apply to
+    whoever starts the server, not to those who join it. Thread safe, and usable in a forked process.
     """
 
-    def __init__(self, folder: Path, *, temporary: bool = False, arguments: t.Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        temporary: bool = False,
+        arguments: t.Sequence[str] = (),
+        set_password: str | None = None,
+    ) -> None:
         self.folder = folder
         self.temporary = temporary
         self._arguments = tuple(arguments)
+        self._set_password = set_password
         #: The port to start on; 0 takes a free one at each start.
         self.fixed_port = 0
         self._lock = threading.RLock()
         self._users: int | None = None
+        self._password: str | None = None
         self._answered: dict[str, int] | None = None
         _instances.add(self)
 
@@ -104,12 +114,12 @@ class EmbeddedServer:
 
     @property
     def port(self) -> int | None:
-        """The port of the server that the folder records, which may have died meanwhile."""
+        """The port of the folder's server, or ``None`` when it does not run."""
         return (self._record() or {}).get("port")
 
     @property
     def pid(self) -> int | None:
-        """The process id of the ``mongod`` that the folder records."""
+        """The process id of the folder's ``mongod``, or ``None`` when it does not run."""
         return (self._record() or {}).get("pid")
 
     @property
@@ -142,7 +152,8 @@ class EmbeddedServer:
     def start(self) -> str:
         """The URI of the folder's server, which is started if need be, and answers; cheap when it is known to run.
 
-        Raises :class:`.EmbeddedServerError`, with the reason from the server's log.
+        The URI carries the password: keep it out of logs. Raises :class:`.EmbeddedServerError`, with the reason from
+        the server's log.
         """
         self.acquire()
         with self._lock:
@@ -153,12 +164,23 @@ class EmbeddedServer:
                     self._launch(claim)
 
                 record = self._record()
-                if record and (self._is_known(record) or _answers(_uri(record["port"]))):
+                if record and (record == self._answered or self._admits(record["port"])):
                     self._answered = record
-                    return _uri(record["port"])
+                    return self.uri(record["port"])
                 time.sleep(_POLL)
 
-        raise EmbeddedServerError(f"The server in '{self.folder}' does not answer: see '{self.folder / LOG}'.")
+        raise EmbeddedServerError(
+            f"The server in '{self.folder}' does not answer, or has another password than the folder: "
+            f"see '{self.folder / LOG}'."
+        )
+
+    def uri(self, port: int) -> str:
+        """The URI of the server on *port*, with the password that the last start found."""
+        return password.server_uri([f"127.0.0.1:{port}"], self._password, "directConnection=true")
+
+    def internal_client(self, port: int, patience: float) -> password.Client:
+        """A client of the server on *port* that needs no user, with all rights; *patience* in seconds."""
+        return password.internal_client(port, self._password, patience)
 
     def release(self) -> None:
         """Stop using the folder; without other users its server ends soon after. Again: nothing happens."""
@@ -171,9 +193,15 @@ class EmbeddedServer:
             if self.temporary:
                 self._remove_unused()
 
-    def _is_known(self, record: dict[str, int]) -> bool:
-        """Whether this server has answered before and lives: a dying supervisor may hold its lock longer than it."""
-        return record == self._answered and is_locked(self.folder / "mongod.lock")
+    def _admits(self, port: int) -> bool:
+        """Whether the folder's server answers there and lets its user in."""
+        with self._no_folder():
+            self._password = password.read_password(self.folder)
+        if self._password is None:
+            return False
+
+        ask = password.is_ours if self._set_password else password.lets_in
+        return ask(port, self._password)
 
     def _lock_users(self) -> int:
         deadline = time.monotonic() + _START_TIMEOUT
@@ -188,9 +216,9 @@ class EmbeddedServer:
 
     def _try_lock_users(self) -> int | None:
         path = self.folder / USERS_LOCK
-        _make_folder(self.folder, private=self.temporary)
+        make_private_folder(self.folder)
         try:
-            users = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            users = open_private(path, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             if self.temporary:  # a supervisor has removed it since it was made
                 return None
@@ -205,7 +233,7 @@ class EmbeddedServer:
     def _claim(self) -> int | None:
         """The exclusive right to start a server, or ``None`` when there is one."""
         with self._no_folder():
-            claim = os.open(self.folder / _SERVER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            claim = open_private(self.folder / _SERVER_LOCK, os.O_RDWR | os.O_CREAT)
         if try_lock(claim, fcntl.LOCK_EX):
             return claim
 
@@ -231,9 +259,10 @@ class EmbeddedServer:
         log.warning("Started a MongoDB for development and tests on port %d, data in %s (%s)", port, self.folder, kind)
 
     def _check_folder(self) -> None:
-        """Make sure that nobody uses the data and that some would fit."""
-        self._end_orphan()
+        """Make sure that nobody uses the data, that it is ours alone, has a password, and that some would fit."""
         with self._no_folder():
+            check_contents(self.folder)
+            self._end_orphan()
             (self.folder / RECORD).unlink(missing_ok=True)
             free = shutil.disk_usage(self.folder).free
         if free < _SPACE:
@@ -241,24 +270,28 @@ class EmbeddedServer:
                 f"The disk of '{self.folder}' is full: {free >> 20} MiB free, mongod wants {_SPACE >> 20} MiB."
             )
 
+        with self._no_folder():
+            password.keep_password(self.folder, self._set_password)
+
     def _end_orphan(self) -> None:
         """Wait until no ``mongod`` has the data; kill one that outlived its supervisor, refuse a stranger's."""
         path = self.folder / "mongod.lock"
         deadline = time.monotonic() + _GRACE
         while is_locked(path):
-            pid = path.read_text().strip()
-            if pid == str(self.pid):
+            pid = self.pid
+            if pid is not None:  # it holds the record's lock, so this is its process and no other
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
-                    f"The folder '{self.folder}' is in use by another mongod (process {pid}): "
+                    f"The folder '{self.folder}' is in use by another mongod (process {_first_line(path)}): "
                     f"stop it, connect to it with its mongodb:// URI, or name another folder."
                 )
             time.sleep(_POLL)
 
     def _run(self, mongod: Path, port: int, claim: int) -> dict[str, t.Any]:
-        command = [str(mongod), "--dbpath", str(self.folder), "--port", str(port), *_OPTIONS, *self._arguments]
+        command = [str(mongod), "--dbpath", str(self.folder), "--port", str(port), *_OPTIONS]
+        command += [*password.options(self.folder), *self._arguments]
         order = {"folder": str(self.folder), "temporary": self.temporary, "command": command, "port": port}
         try:
             done = subprocess.run(  # noqa: S603 - our own program and options
@@ -280,16 +313,22 @@ class EmbeddedServer:
         return report
 
     def _record(self) -> dict[str, int] | None:
+        """Port and process id of the running server; ``None`` without one, whatever a dead one has left behind."""
         try:
-            record: dict[str, int] = json.loads((self.folder / RECORD).read_text())
-        except (OSError, ValueError):
+            descriptor = open_private(self.folder / RECORD, os.O_RDONLY)
+        except (OSError, EmbeddedServerError):
             return None
-        return record
+
+        with os.fdopen(descriptor) as file, contextlib.suppress(ValueError):
+            if not try_lock(descriptor, fcntl.LOCK_SH):
+                record: dict[str, int] = json.load(file)
+                return record
+        return None
 
     def _remove_unused(self) -> None:
         """Remove a folder without server and users; where a server runs, its supervisor does."""
         with contextlib.suppress(OSError, EmbeddedServerError), contextlib.ExitStack() as stack:
-            users = os.open(self.folder / USERS_LOCK, os.O_RDWR)
+            users = open_private(self.folder / USERS_LOCK, os.O_RDWR)
             stack.callback(os.close, users)
             if try_lock(users, fcntl.LOCK_EX) and is_file(users, self.folder / USERS_LOCK):
                 claim = self._claim()
@@ -331,38 +370,24 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def _named_folder(name: str) -> Path:
+    """The folder's one path, however it is spelt; where it is a symlink itself, the symlink's."""
+    folder = Path(os.path.normpath(Path.cwd() / Path(name).expanduser()))
+    check_way(folder)
+    return folder.parent.resolve() / folder.name
+
+
 def _temporary_folder() -> Path:
     place = hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir(), f"flask-mongo-session-{os.getuid()}-{place}").absolute()
+    return Path(tempfile.gettempdir(), f"flask-mongo-session-{os.geteuid()}-{place}").absolute()
 
 
-def _make_folder(folder: Path, *, private: bool) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not private:
-        return
-
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise EmbeddedServerError(f"'{folder}' is not yours alone: remove it, or name a folder of your own.")
+def _first_line(path: Path) -> str:
+    with os.fdopen(open_private(path, os.O_RDONLY), errors="replace") as file:
+        return file.readline().strip()
 
 
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
-
-
-def _uri(port: int) -> str:
-    return f"mongodb://127.0.0.1:{port}/?directConnection=true"
-
-
-def _answers(uri: str) -> bool:
-    patience = 1000  # ms
-    with pymongo.MongoClient[t.Any](
-        uri, serverSelectionTimeoutMS=patience, connectTimeoutMS=patience, socketTimeoutMS=patience
-    ) as client:
-        try:
-            client.admin.command("ping")
-        except PyMongoError:
-            return False
-    return True

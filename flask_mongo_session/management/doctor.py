@@ -35,6 +35,7 @@ def examine(app: Flask, store: MongoSessionStore, config: SessionConfig) -> list
     """All findings, the database's last. Raises :exc:`SessionStoreUnavailable` when it cannot be asked."""
     results = [check(app) for check in (_secret_key, _secure, _http_only, _same_site)]
     results += [check(config) for check in (_encryption, _write_concern)]
+    results += [_embedded(app, config)]
     results += [check(store) for check in (_server, _topology, _clock, _indexes)]
     results += [check(store, config) for check in (_expiry_index, _sweeping)]
 
@@ -91,6 +92,16 @@ def _write_concern(config: SessionConfig) -> Result:
         return "write concern", OK, "majority"
 
     return "write concern", NOTE, f"{concern!r}: log-ins and log-outs that were confirmed can be lost by a failure."
+
+
+def _embedded(app: Flask, config: SessionConfig) -> Result:
+    name = "embedded server"
+    if not (config.mongodb_uri or "").startswith("embedded:"):
+        return name, OK, "not used"
+    if app.debug or app.testing:
+        return name, OK, "used, for development or tests"
+
+    return name, WRONG, "SESSION_MONGODB_URI is 'embedded:…' outside debug and testing: it is a developer's server."
 
 
 def _server(store: MongoSessionStore) -> Result:

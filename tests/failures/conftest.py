@@ -45,7 +45,7 @@ def server(breakable):
 @pytest.fixture
 def uri(server):
     """Its address, with a database of the test's own, whose collection exists: making files is slow under load."""
-    uri = f"mongodb://127.0.0.1:{server.port}/failures_{next(_numbers)}?directConnection=true"
+    uri = server.uri.replace("/?", f"/failures_{next(_numbers)}?")
     with pymongo.MongoClient(uri) as client:
         client.get_default_database().create_collection("sessions")
         yield uri
