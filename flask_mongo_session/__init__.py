@@ -1,7 +1,7 @@
 """Server-side sessions for Flask on MongoDB."""
 
 from .document.model import Session, SessionDocument, SessionQuerySet
-from .document.record import StoredSession
+from .document.record import SessionInfo, StoredSession
 from .exceptions import (
     ConfigurationError,
     ConfigurationTypeError,
@@ -18,8 +18,8 @@ from .exceptions import (
 )
 from .extension import MongoSession, MongoSessionState
 from .management.statistics import Figures
-from .session.session import ServerSideSession, SessionStatus
-from .session.tokens import new_token, session_id
+from .session.session import ServerSideSession, SessionStatus, current_user_id
+from .session.state import new_session_id
 from .signals import (
     session_created,
     session_destroyed,
@@ -29,7 +29,6 @@ from .signals import (
     session_updated,
     sessions_swept,
 )
-from .storage.user_sessions import SessionInfo
 from .store import MongoSessionStore
 from .web.interface import MongoSessionInterface
 from .web.reauthentication import fresh_session
@@ -61,11 +60,11 @@ __all__ = [
     "StoredSession",
     "TooManySessions",
     "UnstorableValue",
+    "current_user_id",
     "fresh_session",
-    "new_token",
+    "new_session_id",
     "session_created",
     "session_destroyed",
-    "session_id",
     "session_loaded",
     "session_regenerated",
     "session_rejected",

@@ -10,6 +10,7 @@ import datetime as dt
 import difflib
 import re
 import typing as t
+import warnings
 from dataclasses import dataclass, fields
 from urllib.parse import urlsplit
 
@@ -46,14 +47,15 @@ class SessionConfig:
     permanent: bool = False
     idle_timeout: dt.timedelta | None = None
     absolute_lifetime: dt.timedelta | None = None
+    anonymous_lifetime: dt.timedelta | None = None
     touch_interval: dt.timedelta = dt.timedelta(seconds=60)
     user_key: tuple[str, ...] = ("_user_id", "user_id")
-    rotate_on_login: bool = True
+    forget_on_login: tuple[str, ...] = ("csrf_token",)
     track_device: bool | str = False
     max_size: int = 1024 * 1024
     max_per_user: tuple[int, str] | None = None
-    encryption_keys: tuple[str | bytes, ...] | None = None
-    admin_hide: tuple[str, ...] = ()
+    encryption_keys: tuple[str | bytes, ...] | t.Callable[[], t.Any] | None = None
+    admin_hide: tuple[str, ...] = ("csrf_token", "_id")
 
     def __repr__(self) -> str:
         """Without the URI's password and the encryption keys."""
@@ -74,12 +76,45 @@ class SessionConfig:
         return cls(**values)
 
 
+#: Keys of Flask and of other extensions that look like ours and are none.
+_FOREIGN = frozenset(
+    {
+        *("SESSION_COOKIE_DOMAIN", "SESSION_COOKIE_HTTPONLY", "SESSION_COOKIE_NAME", "SESSION_COOKIE_PARTITIONED"),
+        *("SESSION_COOKIE_PATH", "SESSION_COOKIE_SAMESITE", "SESSION_COOKIE_SECURE", "SESSION_REFRESH_EACH_REQUEST"),
+        "SESSION_PROTECTION",  # Flask-Login's
+    }
+)
+#: Keys of Flask-Session that mean nothing here, and what does instead.
+_REPLACED = {
+    "SESSION_TYPE": "sessions are always kept in MongoDB",
+    "SESSION_KEY_PREFIX": "use SESSION_MONGODB_COLLECT for a collection of its own",
+    "SESSION_USE_SIGNER": "the cookie is always signed",
+    "SESSION_ID_LENGTH": "a token always has 256 random bits",
+    "SESSION_SERIALIZATION_FORMAT": "values are always BSON",
+    "SESSION_CLEANUP_N_REQUESTS": "use SESSION_CLEANUP_INTERVAL, in seconds",
+}
+_SIMILAR = 0.9
+
+
 def _refuse_unknown(config: t.Mapping[str, t.Any]) -> None:
+    """Raise :exc:`ConfigurationError` for what is probably misspelt, and warn of what has no effect."""
+    if "SESSION_ROTATE_ON_LOGIN" in config:
+        raise ConfigurationError(
+            "SESSION_ROTATE_ON_LOGIN does not exist: a log-in always brings a new token. Remove the key."
+        )
+
     known = [f"SESSION_{name.upper()}" for name in _PARSERS]
     for key in config:
-        if key.startswith(_PREFIX) and key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            raise ConfigurationError(f"Unknown configuration key {key!r}; did you mean {nearest[0]!r}?")
+        if key.startswith("SESSION_") and key not in {*known, *_FOREIGN, *_REPLACED}:
+            similar = 0.0 if key.startswith(_PREFIX) else _SIMILAR
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=similar)
+            if nearest:
+                raise ConfigurationError(f"Unknown configuration key {key!r}; did you mean {nearest[0]!r}?")
+
+    without_effect = [key for key in _REPLACED if config.get(key) not in (None, "mongodb")]
+    if without_effect:
+        reasons = "; ".join(f"{key}: {_REPLACED[key]}" for key in without_effect)
+        warnings.warn(f"Configuration keys without effect: {reasons}.", stacklevel=4)
 
 
 def _wrong_type(key: str, value: t.Any, wanted: str) -> t.NoReturn:
@@ -214,10 +249,13 @@ def _per_user(key: str, value: t.Any) -> tuple[int, str]:
     return _positive_int(key, count), policy
 
 
-def _key_ring(key: str, value: t.Any) -> tuple[str | bytes, ...] | None:
+def _key_ring(key: str, value: t.Any) -> tuple[str | bytes, ...] | t.Callable[[], t.Any]:
+    if callable(value):
+        return t.cast("t.Callable[[], t.Any]", value)
+
     keys = (value,) if isinstance(value, (str, bytes)) else value
     if not isinstance(keys, (tuple, list)) or not all(isinstance(one, (str, bytes)) for one in keys):
-        _wrong_type(key, value, "a list of keys, the newest first")
+        _wrong_type(key, value, "a list of keys, the newest first, or a callable that returns one")
     if not keys:
         raise ConfigurationError(f"{key} is empty; leave it out to store in plain.")
 
@@ -238,9 +276,10 @@ _PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "permanent": _flag,
     "idle_timeout": _optional(_positive_duration),
     "absolute_lifetime": _optional(_positive_duration),
+    "anonymous_lifetime": _optional(_positive_duration),
     "touch_interval": _duration,
     "user_key": _names,
-    "rotate_on_login": _flag,
+    "forget_on_login": _names,
     "track_device": _track,
     "max_size": _positive_int,
     "max_per_user": _optional(_per_user),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import hashlib
 import hmac
 import os
+import time
 import typing as t
 
 import bson
@@ -28,44 +30,77 @@ _NONCE_BYTES = 12
 _HEADER = len(_VERSION) + _ID_BYTES + _NONCE_BYTES
 
 
+#: Seconds after which keys that a callable gave may be asked for again.
+_ASK_AGAIN_SECONDS = 60.0
+
+Key = str | bytes
+Keys = t.Sequence[Key] | t.Callable[[], t.Sequence[Key]]
+
+
 class Sealer:
     """Seals values with the first key of the ring and opens those sealed with any of it.
 
-    A value opens only in the session and under the field that it was sealed for (they are authenticated with it). The
-    AES key is derived from the ring's key and the session id, so random nonces meet only within one session (NIST SP
-    800-38D).
+    A value opens only in the database, collection, session and field that it was sealed for (they are authenticated
+    with it). The AES key is derived from the ring's key and the session id, so random nonces meet only within one
+    session (NIST SP 800-38D).
+
+    :param keys: the key ring, the newest first; or a callable that returns it, from a key management service for
+        example. It is called at the first use, and again when a value was sealed with a key that is not known yet.
     """
 
-    def __init__(self, keys: t.Sequence[str | bytes]) -> None:
-        ring = [_key_bytes(position, key) for position, key in enumerate(keys)]
-        self._keys = {_key_id(key): key for key in ring}
-        self._current = _key_id(ring[0])
+    def __init__(self, keys: Keys) -> None:
+        self._source = keys if callable(keys) else None
+        self._keys: dict[bytes, bytes] = {}
+        self._current = b""
+        self._asked = -_ASK_AGAIN_SECONDS
+        self._place: t.Callable[[], str] = str
+        if not callable(keys):
+            self._take(keys)
 
     def __repr__(self) -> str:
         """Without the keys."""
         return f"<Sealer with {len(self._keys)} keys>"
 
+    def at(self, place: t.Callable[[], str]) -> Sealer:
+        """The same keys for one database and collection, as *place* tells them when asked."""
+        sealer = copy.copy(self)
+        sealer._place = place  # noqa: SLF001 - its own kind
+        return sealer
+
+    @property
+    def key_ids(self) -> list[bytes]:
+        """What stands in a sealed value for each key of the ring, the newest first."""
+        self._current_key()
+        return list(self._keys)
+
+    @staticmethod
+    def key_id_of(sealed: t.Any) -> bytes | None:
+        """Which key a stored value was sealed with; ``None`` for what is no sealed value."""
+        if not isinstance(sealed, bytes) or len(sealed) < _HEADER or sealed[:1] != _VERSION:
+            return None
+
+        return bytes(sealed[1 : 1 + _ID_BYTES])
+
     def seal(self, sid: str, field: str, value: t.Any) -> Binary:
         """The encrypted form of an encoded value."""
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce, current = os.urandom(_NONCE_BYTES), self._current_key()
         plain = bson.encode({"": value}, codec_options=CODEC_OPTIONS)
-        sealed = self._cipher(self._current, sid).encrypt(nonce, plain, _place(sid, field))
+        sealed = self._cipher(current, sid).encrypt(nonce, plain, self._where(sid, field))
 
-        sealed_value: Binary = Binary(_VERSION + self._current + nonce + sealed)
+        sealed_value: Binary = Binary(_VERSION + current + nonce + sealed)
         return sealed_value
 
     def open(self, sid: str, field: str, sealed: t.Any) -> t.Any:
         """The encoded value; raises :exc:`DamagedDocument` for plain, foreign, moved or tampered ones. No fall-back."""
-        if not isinstance(sealed, bytes) or len(sealed) < _HEADER or sealed[:1] != _VERSION:
+        key_id = self.key_id_of(sealed)
+        if key_id is None:
             raise UnreadableValue("A stored value is not encrypted, though SESSION_ENCRYPTION_KEYS is set.")
-
-        key_id = bytes(sealed[1 : 1 + _ID_BYTES])
-        if key_id not in self._keys:
+        if not self._knows(key_id):
             raise UnreadableValue("A stored value was encrypted with a key that SESSION_ENCRYPTION_KEYS does not hold.")
 
         nonce = sealed[1 + _ID_BYTES : _HEADER]
         try:
-            plain = self._cipher(key_id, sid).decrypt(nonce, bytes(sealed[_HEADER:]), _place(sid, field))
+            plain = self._cipher(key_id, sid).decrypt(nonce, bytes(sealed[_HEADER:]), self._where(sid, field))
         except InvalidTag as error:
             raise UnreadableValue("A stored value was tampered with, or belongs to another session or key.") from error
 
@@ -79,12 +114,36 @@ class Sealer:
         """All of ``data``, opened; raises :exc:`DamagedDocument` for the first value that does not open."""
         return {field: self.open(sid, field, sealed) for field, sealed in data.items()}
 
+    def _take(self, keys: t.Sequence[Key]) -> None:
+        ring = [_key_bytes(position, key) for position, key in enumerate(keys)]
+        if not ring:
+            raise ConfigurationError("SESSION_ENCRYPTION_KEYS is empty; leave it out to store in plain.")
+        self._keys = {_key_id(key): key for key in ring}
+        self._current = _key_id(ring[0])
+
+    def _ask(self) -> None:
+        """Take the keys from where they are kept, at most once a minute."""
+        if self._source is not None and time.monotonic() - self._asked >= _ASK_AGAIN_SECONDS:
+            self._asked = time.monotonic()
+            self._take(self._source())
+
+    def _current_key(self) -> bytes:
+        if not self._current:
+            self._ask()
+
+        return self._current
+
+    def _knows(self, key_id: bytes) -> bool:
+        if key_id not in self._keys:
+            self._ask()
+
+        return key_id in self._keys
+
     def _cipher(self, key_id: bytes, sid: str) -> AESGCM:
-        return AESGCM(hmac.new(self._keys[key_id], sid.encode(), hashlib.sha256).digest())
+        return AESGCM(hmac.new(self._keys[key_id], sid.encode("utf-8", "surrogatepass"), hashlib.sha256).digest())
 
-
-def _place(sid: str, field: str) -> bytes:
-    return f"{sid}\x00{field}".encode("utf-8", "surrogatepass")
+    def _where(self, sid: str, field: str) -> bytes:
+        return f"{self._place()}\x00{sid}\x00{field}".encode("utf-8", "surrogatepass")
 
 
 def _key_id(key: bytes) -> bytes:

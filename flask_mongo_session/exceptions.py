@@ -77,6 +77,10 @@ class TooManySessions(MongoSessionError, Forbidden):
         Forbidden.__init__(self)
         self.limit = limit
 
+    def get_headers(self, *args: t.Any, **kwargs: t.Any) -> list[tuple[str, str]]:
+        """The headers of a 403 that nothing between us and the browser may keep."""
+        return [*super().get_headers(*args, **kwargs), ("Cache-Control", "no-store")]
+
 
 class EncryptionUnsupported(MongoSessionError, RuntimeError):
     """The database was asked to compute with a value that it cannot read because it is encrypted."""

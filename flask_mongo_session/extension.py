@@ -6,16 +6,17 @@ import typing as t
 import weakref
 
 from flask import current_app, has_app_context
-from mongoengine.connection import get_db
+from mongoengine.connection import ConnectionFailure, get_db
 from pymongo.uri_parser import parse_uri
 
 from .config import DEFAULT_DATABASE, SessionConfig
 from .document.model import Session, SessionDocument
+from .document.record import SessionInfo
 from .exceptions import SetupError
-from .management.privacy import describe, erase_user, export_user
+from .management.privacy import check_user, describe, erase_user, export_user
 from .management.statistics import Figures, measure
 from .mongo.connection import Connection, client_for
-from .storage.user_sessions import SessionInfo, UserSessions
+from .storage.user_sessions import ANYBODY, Anybody, UserSessions
 from .store import MongoSessionStore, check_model
 from .web.interface import MongoSessionInterface
 
@@ -84,7 +85,7 @@ class MongoSession:
             ttl_index=config.ttl_index,
             user_keys=config.user_key,
         )
-        store.speak_for(app)
+        store.repository.speak_for(app)
         app.extensions[_NAME] = MongoSessionState(store, self.model, config, self)
         app.session_interface = MongoSessionInterface(store, config)
         self._apps.add(app)
@@ -121,35 +122,44 @@ class MongoSession:
 
     def of_user(self, user_id: t.Any, limit: int | None = None) -> list[SessionInfo]:
         """The user's live sessions without their data, newest activity first; one indexed query."""
-        return [] if user_id is None else self._user_sessions.listed(user_id, limit)
+        return self._user_sessions.listed(user_id, limit)
 
     def recent(self, limit: int = 50) -> list[SessionInfo]:
         """Live sessions of everybody, those that expire last first; one indexed query."""
         return self._user_sessions.listed(limit=limit)
 
-    def revoke(self, session_id: str, user_id: t.Any = None) -> bool:
-        """End a session; with *user_id* only when it is that user's. Whether there was such a live one."""
+    def revoke(self, session_id: str, user_id: t.Any | Anybody = ANYBODY) -> bool:
+        """End a session; with *user_id* only when it is that user's, and never for nobody (``None``).
+
+        Whether there was such a live one.
+        """
         return self._user_sessions.end(session_id, user_id)
 
     def revoke_user(self, user_id: t.Any, keep: str | None = None) -> int:
-        """End all sessions of a user but *keep* (a session id, wherever it moves meanwhile); how many there were.
+        """End all sessions of a user but *keep* (a session id); how many there were.
 
-        None that was logged in before the call survives it, requests in flight included.
+        None that was logged in before the call survives it, requests in flight included. Raises :exc:`TypeError` for
+        ``None``.
         """
+        check_user(user_id)
         return self._user_sessions.end_all(user_id, keep)
 
     def export_user(self, user_id: t.Any) -> dict[str, t.Any]:
         """All that is stored in the user's sessions, ready for JSON, without any token."""
-        return export_user(self.store, user_id)
+        return export_user(self.store.repository, user_id)
 
-    def erase_user(self, user_id: t.Any) -> int:
-        """Remove all that is stored of the user's sessions, expired ones too; how many of them were alive."""
-        return erase_user(self.store, user_id)
+    def erase_user(self, user_id: t.Any, keep: str | None = None) -> int:
+        """Remove all that is stored of the user's sessions, expired ones too; how many of them were alive.
+
+        *keep* is the id of a session that stays as it is, so that a view may clear its own and go on: what a request
+        writes into a session that was erased meanwhile is dropped. Raises :exc:`TypeError` for ``None``.
+        """
+        return erase_user(self.store.repository, user_id, keep)
 
     def describe(self, session_id: str) -> dict[str, t.Any] | None:
         """One stored session with its data, for people and JSON; values of ``SESSION_ADMIN_HIDE`` keys are masked."""
         state = self.state
-        return describe(state.store, session_id, state.config.admin_hide)
+        return describe(state.store.repository, session_id, state.config.admin_hide)
 
     def figures(self) -> Figures:
         """How many sessions there are, how active and how large; estimated from a sample where there are many."""
@@ -170,7 +180,7 @@ class MongoSession:
 
     @property
     def _user_sessions(self) -> UserSessions:
-        return UserSessions(self.store)
+        return UserSessions(self.store.repository)
 
 
 def _connect(config: SessionConfig) -> Connection:
@@ -187,7 +197,20 @@ def _resolver(config: SessionConfig) -> t.Callable[[], Database[t.Any]]:
     if client is not None:
         return lambda: client[name] if name else client.get_default_database(DEFAULT_DATABASE)
 
-    return lambda: get_db(config.mongodb_alias).client[name] if name else get_db(config.mongodb_alias)
+    return lambda: _database_of(config.mongodb_alias, name)
+
+
+def _database_of(alias: str, name: str | None) -> Database[t.Any]:
+    """That of MongoEngine's *alias*, or the one called *name* on its client."""
+    try:
+        database: Database[t.Any] = get_db(alias)
+    except ConnectionFailure:
+        raise SetupError(
+            "There is no database for sessions: set SESSION_MONGODB_URI, or SESSION_MONGODB to a client, "
+            f"or connect MongoEngine's alias {alias!r} first."
+        ) from None
+
+    return database.client[name] if name else database
 
 
 def _database_in(uri: str) -> str | None:

@@ -24,7 +24,8 @@ session_loaded = _signals.signal("session-loaded")
 #: Changed keys of a live session were stored; a touch is no change. Arguments: ``sid``, ``keys`` (names only).
 session_updated = _signals.signal("session-updated")
 
-#: A session goes on under a new id. Arguments: ``sid`` (the new one), ``old_sid``, ``user_id``.
+#: A session goes on under a new token, its id kept. Arguments: ``sid``, ``user_id``, ``reason``: ``"login"``,
+#: ``"logout"``, ``"switch"``, ``"regenerate"``, ``"confirm"`` or ``"clear"``.
 session_regenerated = _signals.signal("session-regenerated")
 
 #: A session was ended before its time. Arguments: ``sid``, ``reason``: ``"logout"``, ``"revoked"`` or ``"merged"``.

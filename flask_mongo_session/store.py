@@ -11,24 +11,24 @@ import os
 import threading
 import time
 import typing as t
-import weakref
 
 from pymongo import IndexModel
+from pymongo.collection import Collection
 from pymongo.database import Database
 
-from . import signals
+from . import process, signals
 from .cleanup.expired import BATCH_SIZE, Remover
 from .cleanup.lease import Lease
 from .cleanup.sweeper import Sweeper
-from .document.filters import expired_filter
+from .document import filters
+from .document.mapper import DocumentMapper
 from .document.model import SessionDocument
-from .document.record import DocumentMapper, Metadata, StoredSession, owner_of
+from .document.record import StoredSession, user_of
 from .exceptions import ConfigurationTypeError
 from .mongo.connection import Connection
 from .mongo.operation import BACKGROUND_SECONDS, Operation
 from .storage import indexes
-from .storage.ending import EndingCommands
-from .storage.repository import is_id
+from .storage.repository import SessionRepository, is_id
 
 if t.TYPE_CHECKING:
     from .encryption import Sealer
@@ -41,7 +41,7 @@ _BATCH, _NATURAL = 2000, [("$natural", 1)]
 _WALK_SECONDS = 600.0
 
 
-class MongoSessionStore(EndingCommands):
+class MongoSessionStore:
     """Sessions of one model in one collection.
 
     :param model: a :class:`SessionDocument` subclass; its MongoEngine connection is used unless *database* is given.
@@ -79,14 +79,17 @@ class MongoSessionStore(EndingCommands):
         self.model = model
         self.connection = connection or Connection(resolve, timeout=timeout, write_concern=write_concern)
         self.collection_name = collection or model.collection_name()
-        self.max_size = max_size
-        self.sealed = sealer is not None
-        self.schema = model.schema(sealed=self.sealed)
+        self.schema = model.schema(sealed=sealer is not None)
+        sealer = sealer and sealer.at(self._place)
+        #: What encrypts values, or ``None``.
+        self.sealer = sealer
+        mapper = DocumentMapper(self.schema, class_name=model.class_name(), sealer=sealer)
+        #: The commands on one record.
+        self.repository = SessionRepository(self.connection, self.collection_name, mapper, max_size)
+        self.repository.speak_for(self)
         self._ttl_index = ttl_index
         self._user_keys = user_keys
         self._auto_index = auto_index
-        self._records = DocumentMapper(self.schema, class_name=model.class_name(), sealer=sealer)
-        self._sender: weakref.ref[t.Any] | None = None
         self._started_in: int | None = None
         self._stopped = False
 
@@ -103,30 +106,29 @@ class MongoSessionStore(EndingCommands):
     # -- the store's contract ---------------------------------------------------------------------------------------
 
     def find(self, session_id: str) -> StoredSession | None:
-        """The live session, or ``None`` when it is unknown, expired, damaged or no id at all."""
-        found = self.load(session_id)
-        return found if isinstance(found, StoredSession) else None
+        """The live session, or ``None`` when it is unknown, expired, damaged, ended, or no id at all."""
+        self._notice()
+        return self.repository.find_live(session_id)
 
     def commit(self, session_id: str, data: t.Mapping[str, t.Any], expires_at: dt.datetime) -> None:
         """Create the session or replace it, data and expiry (aware, UTC) as a whole.
 
-        Raises :exc:`UnstorableValue`, :exc:`InvalidFieldValue`, :exc:`SessionTooLarge`; nothing is stored then.
+        The cookie of a live session goes on working; a session that is created here has none. Raises
+        :exc:`UnstorableValue`, :exc:`InvalidFieldValue`, :exc:`SessionTooLarge`; nothing is stored then.
         """
         if not is_id(session_id):
-            raise TypeError("A session id is a non-empty text; make one with flask_mongo_session.session_id(token).")
+            raise TypeError("A session id is a non-empty text; make one with flask_mongo_session.new_session_id().")
         if expires_at.tzinfo is None:
             raise ValueError("expires_at has no timezone: give an aware datetime, for example in UTC.")
 
+        self._notice()
         encoded = {key: self.schema.encode(key, value) for key, value in data.items()}
-        with self.operation() as session:
-            frame = Metadata(self.connection.now(), expires_at, user_id=owner_of(data, self._user_keys))
-            document = self._records.document(session_id, encoded, frame)
-            self._check_size(document)
-            self.collection.replace_one({"_id": session_id}, document, upsert=True, session=session)
+        self.repository.commit(session_id, encoded, expires_at, user_of(data, self._user_keys))
 
     def delete(self, session_id: str) -> None:
         """End the session; fine when there is none."""
-        self.end(session_id)
+        self._notice()
+        self.repository.delete(session_id)
 
     def all(self) -> dict[str, dict[str, t.Any]]:
         """Every live session's data by session id; see :meth:`iterate` for many."""
@@ -138,9 +140,9 @@ class MongoSessionStore(EndingCommands):
         In the order in which the server keeps them, which no renewal changes: each session comes once. A server that
         stops answering in between raises :exc:`SessionStoreUnavailable`.
         """
-        fields = ["data", *(declared.db_field for declared in self.schema.declared.values())]
+        fields = self.repository.mapper.content_fields
         with self.operation():
-            live = {"_id": {"$gt": ""}, "expires_at": {"$gt": self.connection.now()}}
+            live = {"_id": {"$gt": ""}, **filters.live(self.connection.now())}
 
         batches = self.collection.find_raw_batches(live, dict.fromkeys(fields, True), batch_size=_BATCH, hint=_NATURAL)
         seconds = _WALK_SECONDS  # the server counts the first command's limit over all that follow
@@ -149,7 +151,7 @@ class MongoSessionStore(EndingCommands):
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield from self._records.read_all(t.cast("bytes", batch))
+            yield from self.repository.mapper.read_batch(t.cast("bytes", batch))
             seconds = BACKGROUND_SECONDS
 
     def delete_expired(self, batch_size: int = BATCH_SIZE) -> int:
@@ -163,7 +165,11 @@ class MongoSessionStore(EndingCommands):
             count += removed
             yield removed
 
-        self.announce(signals.sessions_swept, count=count, seconds=time.monotonic() - began)
+        self._record_sweep(count, time.monotonic() - began)
+
+    def _record_sweep(self, count: int, seconds: float) -> None:
+        self._lease.record(count, seconds)
+        self.repository.announce(signals.sessions_swept, count=count, seconds=seconds)
 
     def _batches(self, batch_size: int = BATCH_SIZE) -> t.Iterator[int]:
         return Remover(self.connection, self.collection_name, batch_size).batches()
@@ -171,7 +177,7 @@ class MongoSessionStore(EndingCommands):
     def count_expired(self) -> int:
         """How many records a sweep would remove now."""
         with self.connection.background_operation():
-            return self.collection.count_documents(expired_filter(self.connection.now()))
+            return self.collection.count_documents(filters.removable(self.connection.now()))
 
     def stop_cleanup(self) -> None:
         """End the sweeping thread; fine without one, and again."""
@@ -182,21 +188,37 @@ class MongoSessionStore(EndingCommands):
 
     def start(self) -> None:
         """Start what runs in the background, once in each process: the sweeping, and the building of indexes."""
-        if self._started_in == os.getpid() or self._stopped:
+        process.notice_fork()
+        if self._started_in == process.current or self._stopped:
             return
 
-        self._started_in = os.getpid()
-        self.connection.reset_after_fork()
+        self._started_in = process.current
         if self._auto_index:
             indexes.build_in_background(self.connection, self.collection_name, self._index_models())
         self.sweeper.start()
 
-    def operation(self) -> Operation:
-        """A context for commands on :attr:`collection`: bounded in time, failing as :exc:`SessionStoreUnavailable`."""
-        if self._started_in != os.getpid():
+    def _place(self) -> str:
+        """Where encrypted values are at home."""
+        return f"{self.connection.database.name}.{self.collection_name}"
+
+    def _notice(self) -> None:
+        if self._started_in != process.current or process.current != os.getpid():
             self.start()
 
+    @property
+    def collection(self) -> Collection[dict[str, t.Any]]:
+        """The sessions' collection, with everything pinned that they need."""
+        return self.repository.collection
+
+    def operation(self) -> Operation:
+        """A context for commands on :attr:`collection`: bounded in time, failing as :exc:`SessionStoreUnavailable`."""
+        self._notice()
         return self.connection.operation()
+
+    def now(self) -> dt.datetime:
+        """The database's now (UTC)."""
+        self._notice()
+        return self.repository.now()
 
     def ensure_indexes(self) -> None:
         """Create the model's missing indexes and wait for them, however long that takes."""
@@ -225,10 +247,7 @@ class MongoSessionStore(EndingCommands):
                     break
                 renewed = time.monotonic()
 
-        seconds = time.monotonic() - began
-        self._lease.record(count, seconds)
-        self.announce(signals.sessions_swept, count=count, seconds=seconds)
-
+        self._record_sweep(count, time.monotonic() - began)
         return count
 
 

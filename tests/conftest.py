@@ -12,7 +12,7 @@ from flask import Flask, session
 from pymongo import monitoring
 
 from flask_mongo_session import MongoSession, Session
-from flask_mongo_session.mongo.clock import DatabaseClock
+from flask_mongo_session.mongo import clock
 from flask_mongo_session.mongo.connection import Connection
 
 SECRET_KEY = "a secret for tests only"
@@ -63,9 +63,9 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def database(client, commands, request):
+def database(client, commands, request, worker_id):
     """A fresh database, through :func:`client`; gone after the test."""
-    name = f"test_{request.node.name[:20].translate(str.maketrans('[] -./$', '_______'))}_{next(_numbers)}"
+    name = f"test_{worker_id}_{request.node.name[:16].translate(str.maketrans('[] -./$', '_______'))}_{next(_numbers)}"
     client.drop_database(name)
     commands.clear()
     yield client[name]
@@ -166,17 +166,20 @@ def sessions(database):
 
 @pytest.fixture
 def move_clock(monkeypatch):
-    """Moves the database's clock, as every store sees it, by so many seconds."""
-    moved = dt.timedelta()
-    now, known, estimate = DatabaseClock.now, DatabaseClock.known, DatabaseClock.estimate
+    """Moves the time by so many seconds: the database's, and the clock that it is anchored to."""
+    moved = 0.0
+    boottime, hello = clock.boottime, clock.hello
 
     def move(seconds):
         nonlocal moved
-        moved += dt.timedelta(seconds=seconds)
+        moved += seconds
 
-    monkeypatch.setattr(DatabaseClock, "now", lambda self, client: now(self, client) + moved)
-    monkeypatch.setattr(DatabaseClock, "known", lambda self: (at := known(self)) and at + moved)
-    monkeypatch.setattr(DatabaseClock, "estimate", lambda self: estimate(self) + moved // dt.timedelta(milliseconds=1))
+    def moved_hello(client):
+        reply = hello(client)
+        return {**reply, "localTime": reply["localTime"] + dt.timedelta(seconds=moved)}
+
+    monkeypatch.setattr(clock, "boottime", lambda: boottime() + moved)
+    monkeypatch.setattr(clock, "hello", moved_hello)
     return move
 
 

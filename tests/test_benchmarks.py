@@ -47,7 +47,7 @@ def results(output):
         ("changed", ["find", "update"]),
         ("blind write", ["update"]),
         ("first write", ["insert"]),
-        ("log-in", ["find", "findAndModify", "insert"]),
+        ("log-in", ["find", "update"]),
     ],
 )
 def test_commands_of_a_request(results, case, commands):

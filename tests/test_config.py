@@ -59,13 +59,14 @@ KEYS = {
         [0, -1, math.nan, 1e300, 10**30, dt.timedelta.max],
     ),
     "SESSION_ABSOLUTE_LIFETIME": ({None: None, 60: MINUTE, MINUTE: MINUTE}, ["60", True], [0, -1, math.nan]),
+    "SESSION_ANONYMOUS_LIFETIME": ({None: None, 60: MINUTE, MINUTE: MINUTE}, ["60", True], [0, -1, math.nan]),
     "SESSION_TOUCH_INTERVAL": ({60: MINUTE, 0: dt.timedelta(0), MINUTE: MINUTE}, ["60", None, True], [-1, math.nan]),
     "SESSION_USER_KEY": (
         {"uid": ("uid",), ("a", "b"): ("a", "b"), (): ()},
         [None, 1, (1,), b"x"],
         [],
     ),
-    "SESSION_ROTATE_ON_LOGIN": ({True: True, False: False}, [1, None], []),
+    "SESSION_FORGET_ON_LOGIN": ({"a": ("a",), ("a", "b"): ..., (): ()}, [None, 1, (1,)], []),
     "SESSION_TRACK_DEVICE": ({True: True, False: False, "truncated": ...}, ["full", 1, None], []),
     "SESSION_MAX_SIZE": ({1024: 1024}, ["1 MiB", 1.5, True, None], [0, -1]),
     "SESSION_MAX_PER_USER": (
@@ -73,7 +74,7 @@ KEYS = {
         ["3", True, 1.5, ("3", "oldest")],
         [0, (0, "refuse"), (3, "newest")],
     ),
-    "SESSION_ENCRYPTION_KEYS": ({None: None, "a": ("a",), (b"b", "a"): ...}, [1, (1,), {"a": 1}], [()]),
+    "SESSION_ENCRYPTION_KEYS": ({None: None, "a": ("a",), (b"b", "a"): ..., tuple: ...}, [1, (1,), {"a": 1}], [()]),
     "SESSION_ADMIN_HIDE": ({"a": ("a",), ("a", "b"): ..., (): ()}, [None, 1, (1,)], []),
 }
 
@@ -130,6 +131,8 @@ def test_every_key_is_tested_here():
     assert config == SessionConfig()
     assert (config.mongodb_timeout, config.mongodb_write_concern, config.cleanup_interval) == (2, "majority", MINUTE)
     assert (config.touch_interval, config.user_key, config.max_size) == (MINUTE, ("_user_id", "user_id"), 2**20)
+    assert (config.forget_on_login, config.idle_timeout, config.absolute_lifetime) == (("csrf_token",), None, None)
+    assert (config.max_per_user, config.encryption_keys, config.track_device) == (None, None, False)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +198,64 @@ def test_error_hides_the_password(uri):
 
     assert "er2" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("SESSION_ENCRYPTION_KEY", "SESSION_ENCRYPTION_KEYS"),
+        ("SESSION_IDLE_TIMOUT", "SESSION_IDLE_TIMEOUT"),
+        ("SESSION_FORGET_ON_LOGINS", "SESSION_FORGET_ON_LOGIN"),
+        ("SESSION_MAX_PER_USERS", "SESSION_MAX_PER_USER"),
+        ("SESSION_USERKEY", "SESSION_USER_KEY"),
+        ("SESSION_TTL_INDEXES", "SESSION_TTL_INDEX"),
+    ],
+)
+def test_a_near_miss_is_refused(key, meant):
+    """A misspelt key would be a setting that silently does not hold."""
+    with pytest.raises(ConfigurationError, match=f"{key!r}; did you mean {meant!r}"):
+        SessionConfig.from_mapping({key: 1})
+
+
+@pytest.mark.parametrize("key", ["SESSION_PROTECTION", "SESSION_COOKIE_NAME", "SESSION_REDIS", "SESSION_FILE_DIR"])
+def test_keys_of_others_are_theirs(key):
+    """Flask's, Flask-Login's, and what is far from any of ours."""
+    assert SessionConfig.from_mapping({key: "x"}) == SessionConfig()
+
+
+def test_a_log_in_always_brings_a_new_token():
+    """The key that once switched this off is refused by name."""
+    with pytest.raises(ConfigurationError, match="SESSION_ROTATE_ON_LOGIN does not exist"):
+        SessionConfig.from_mapping({"SESSION_ROTATE_ON_LOGIN": True})
+
+
+def test_flask_sessions_keys_without_effect():
+    """One warning names them all, with what to use instead; the type "mongodb" is what it is here, too."""
+    with pytest.warns(
+        UserWarning, match="SESSION_KEY_PREFIX: use SESSION_MONGODB_COLLECT.*; SESSION_USE_SIGNER"
+    ) as heard:
+        SessionConfig.from_mapping({"SESSION_TYPE": "mongodb", "SESSION_KEY_PREFIX": "s:", "SESSION_USE_SIGNER": True})
+
+    assert len(heard) == 1
+    assert "SESSION_TYPE" not in str(heard[0].message)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("SESSION_TYPE", "redis", "MongoDB"),
+        ("SESSION_KEY_PREFIX", "s:", "SESSION_MONGODB_COLLECT"),
+        ("SESSION_USE_SIGNER", False, "always signed"),
+        ("SESSION_ID_LENGTH", 64, "256 random bits"),
+        ("SESSION_SERIALIZATION_FORMAT", "json", "BSON"),
+        ("SESSION_CLEANUP_N_REQUESTS", 100, "SESSION_CLEANUP_INTERVAL"),
+    ],
+)
+def test_each_of_them_is_named(key, value, instead):
+    """With what replaces it, once, when the application is set up."""
+    app = Flask("tests")
+    app.config[key] = value
+    with pytest.warns(UserWarning, match=f"{key}: .*{instead}") as heard:
+        MongoSession(app)
+
+    assert len(heard) == 1

@@ -59,6 +59,24 @@ def test_examples_run(page, application, mongo_server):
     stop(namespace)
 
 
+@pytest.mark.parametrize(
+    ("target", "where"),
+    [
+        ("/account?a=1", "/account?a=1"),
+        *((bad, "/") for bad in ("//evil.example/", "/\\evil.example/", "/\t/evil.example/", "https://evil.example/")),
+        *((bad, "/") for bad in ("/\n//evil.example", "\\\\evil.example", "javascript:alert(1)", "///evil.example")),
+    ],
+    ids=ascii,
+)
+def test_the_documented_way_back_stays_on_this_host(target, where):
+    """The check that docs/people.md shows holds against what browsers make of an address."""
+    text = (ROOT / "docs" / "people.md").read_text(encoding="utf-8")
+    source = text[text.index("def is_ours") : text.index('@app.route("/confirm"')]
+    names = {}
+    exec(source, names)  # noqa: S102
+    assert (target if names["is_ours"](target) else "/") == where
+
+
 def test_readme_application_works(mongo_server, tmp_path, monkeypatch):
     """The ten lines of the README keep a session in a real MongoDB, and so does the declared one."""
     monkeypatch.chdir(tmp_path)

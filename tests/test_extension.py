@@ -73,6 +73,23 @@ def test_not_set_up():
         _ = extension.state
 
 
+@pytest.mark.parametrize("config", [{}, {"SESSION_MONGODB_DB": "shop"}], ids=repr)
+def test_without_a_database_the_first_use_says_which_key(config):
+    """Neither a URI nor a client nor a connection of MongoEngine's: told where it is needed, not by the driver."""
+    app = Flask("tests")
+    app.config.update(config, SECRET_KEY="x", SESSION_MONGODB_ALIAS="nowhere", SESSION_CLEANUP_INTERVAL=0, TESTING=True)
+    extension = MongoSession(app)
+    app.add_url_rule("/", "put", lambda: session.update(a=1) or "")
+
+    for use in (lambda: extension.of_user("ada"), lambda: app.test_client().get("/")):
+        with pytest.raises(SetupError, match=r"SESSION_MONGODB_URI.*'nowhere'"):
+            use()
+    for words in (["sessions", "list"], ["sessions-cleanup"]):
+        result = app.test_cli_runner().invoke(args=words)
+        assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+        assert "SESSION_MONGODB_URI" in result.output
+
+
 @pytest.mark.parametrize("model", [None, dict, "Session", SessionDocument, 0], ids=str)
 def test_wrong_model(model):
     """What is no session model is refused before there is an application."""

@@ -8,7 +8,7 @@ import datetime as dt
 import pytest
 from flask import session
 
-from flask_mongo_session import MongoSessionStore, Session, new_token, session_id, signals
+from flask_mongo_session import MongoSessionStore, Session, new_session_id, signals
 
 HOUR = dt.timedelta(hours=1)
 NAMES = [
@@ -46,6 +46,15 @@ def browser(app):
         return ""
 
     app.add_url_rule("/regenerate", "regenerate", lambda: session.regenerate() or "")
+
+    def anew():
+        session.clear()
+        session["b"] = 1
+        return ""
+
+    app.add_url_rule("/leave", "leave", lambda: session.pop("user_id"))
+    app.add_url_rule("/confirm", "confirm", lambda: session.confirm() or "")
+    app.add_url_rule("/anew", "anew", anew)
     app.add_url_rule("/twice", "twice", lambda: f"{session.get('a')} {session.get('b')}")
     app.add_url_rule("/permanent", "permanent", lambda: setattr(session, "permanent", True) or "")
     app.add_url_rule("/end", "end", end)
@@ -54,11 +63,12 @@ def browser(app):
 
 
 def sid_of(browser):
-    return session_id(token_of(browser))
+    return token_of(browser).partition(".")[0]
 
 
 def token_of(browser):
-    return browser.get_cookie("session").value.partition(".")[0]
+    """What ``session.token`` says: id and secret."""
+    return browser.get_cookie("session").value.rsplit(".", 2)[0]
 
 
 def names(heard):
@@ -100,21 +110,33 @@ def test_updated(app, browser, heard, move_clock):
 
     heard.clear()
     move_clock(61)
-    browser.get("/untouched")
-    assert heard == []
+    browser.get("/read/a")
+    assert names(heard) == ["session_loaded"]
 
 
-@pytest.mark.parametrize("path", ["/regenerate", "/login/7"])
-def test_regenerated(app, browser, heard, path):
-    """A rotation, by hand or by log-in: the new id, the old one, the owner; no other signal of an end or a start."""
+@pytest.mark.parametrize(
+    ("path", "reason", "user"),
+    [
+        ("/regenerate", "regenerate", None),
+        ("/login/7", "login", "7"),
+        ("/login/8", "switch", "8"),
+        ("/leave", "logout", None),
+        ("/confirm", "confirm", "7"),
+        ("/anew", "clear", None),
+    ],
+)
+def test_regenerated(app, browser, heard, *, path, reason, user):
+    """A rotation: the id, which stays, the user, and why; no other signal of an end or a start."""
     browser.get("/write/a/1")
-    old = sid_of(browser)
+    if reason in ("switch", "logout", "confirm"):
+        browser.get("/login/7")
+    sid = sid_of(browser)
     heard.clear()
     browser.get(path)
 
-    user = "7" if path == "/login/7" else None
-    assert names(heard) == ["session_loaded", "session_regenerated"]
-    assert heard[1][1:3] == (app, {"sid": sid_of(browser), "old_sid": old, "user_id": user})
+    assert [name for name in names(heard) if name != "session_loaded"] == ["session_regenerated"]
+    assert heard[-1][1:3] == (app, {"sid": sid, "user_id": user, "reason": reason})
+    assert sid_of(browser) == sid
 
 
 @pytest.mark.parametrize("path", ["/logout", "/end"])
@@ -180,7 +202,7 @@ def test_not_rejected(app, browser, heard):
 def test_swept(app, store, heard, move_clock, how):
     """Expired sessions were removed: how many, and in how many seconds, whoever did it."""
     for _ in range(3):
-        store.commit(session_id(new_token()), {}, store.now() + HOUR)
+        store.commit(new_session_id(), {}, store.now() + HOUR)
     move_clock(HOUR.total_seconds() + 1)
     if how == "store":
         store.delete_expired()
@@ -197,7 +219,7 @@ def test_swept(app, store, heard, move_clock, how):
 def test_sender_without_an_application(database, heard):
     """Where there is no application the store speaks for itself."""
     store = MongoSessionStore(Session, database=database, cleanup_interval=0, auto_index=False)
-    sid = session_id(new_token())
+    sid = new_session_id()
     store.commit(sid, {}, store.now() + HOUR)
     store.find(sid)
     store.delete(sid)
@@ -233,11 +255,25 @@ def test_no_secrets(app, browser, heard):
     """No signal carries a token or a value."""
     for path in ("/write/a/secret-value", "/login/7", "/write/a/secret-other", "/regenerate", "/twice"):
         browser.get(path)
-        token = token_of(browser)
-        assert token not in repr(heard)
+        secret = token_of(browser).partition(".")[2]
+        assert secret not in repr(heard)
     browser.get("/logout")
 
     assert "secret" not in repr(heard)
+
+
+def test_a_receiver_may_read_the_session(app, browser):
+    """Hearing that the session was loaded, a receiver finds it loaded: no second command, and no end of calls."""
+    seen = []
+
+    def receiver(sender, **arguments):
+        seen.append(session.get("a"))
+
+    browser.get("/write/a/1")
+    with signals.session_loaded.connected_to(receiver):
+        browser.get("/twice")
+
+    assert seen == ["1"]
 
 
 def test_every_signal_is_tested_here():

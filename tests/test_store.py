@@ -20,14 +20,13 @@ from flask_mongo_session import (
     SessionDocument,
     SessionStoreUnavailable,
     SessionTooLarge,
+    SetupError,
     UnstorableValue,
-    new_token,
-    session_id,
+    new_session_id,
 )
-from flask_mongo_session.document.changes import Changes
-from flask_mongo_session.document.record import Metadata, Missing
-from flask_mongo_session.session.session import ServerSideSession
-from flask_mongo_session.session.tokens import CookieContent
+from flask_mongo_session.document import filters
+from flask_mongo_session.document.standing import Missing, Standing
+from flask_mongo_session.session.state import token_hash
 
 HOUR = dt.timedelta(hours=1)
 
@@ -62,7 +61,7 @@ def bare(make_store):
 
 
 def committed(store, data=None, lives=HOUR):
-    sid = session_id(new_token())
+    sid = new_session_id()
     store.commit(sid, {"a": 1} if data is None else data, store.now() + lives)
     return sid
 
@@ -125,7 +124,7 @@ def test_delete(bare):
     sid, other = committed(bare), committed(bare)
     for _ in range(2):
         bare.delete(sid)
-        bare.delete(session_id("unknown"))
+        bare.delete("unknown")
 
     assert bare.find(sid) is None
     assert set(bare.all()) == {other}
@@ -186,10 +185,12 @@ def test_damaged_ones_are_not_found(bare, sessions, caplog):
     ]
     sessions.insert_many([*damaged, {"_id": ObjectId(), "expires_at": alive, "data": {}}])
 
-    assert [bare.find(document["_id"]) for document in damaged] == [None] * 5
+    found = [bare.find(document["_id"]) for document in damaged]
+    assert [one and one.data for one in found] == [None, {}, None, None, None]
     assert "damaged" in caplog.text
     assert good in bare.all()
-    assert not {"a", "b", "c", "d"} & set(bare.all())
+    assert not {"a", "c", "d"} & set(bare.all())
+    assert bare.all()["b"] == {}, "a damaged value counts as absent"
     assert all(isinstance(sid, str) for sid in bare.all())
 
 
@@ -202,9 +203,8 @@ def test_malformed_ids_are_not_found(bare, sid):
     kept = committed(bare)
 
     assert bare.find(sid) is None
-    assert bare.load(sid) is Missing.UNKNOWN
     bare.delete(sid)
-    assert bare.end(sid) is False
+    assert bare.repository.delete(sid) is False
     assert set(bare.all()) == {kept}
 
 
@@ -233,34 +233,60 @@ def test_what_cannot_be_committed(make_store):
     assert store.find(sid).data == {"n": 1}
 
 
+def with_token(bare, **data):
+    """A session that a cookie leads to, as a request stores it."""
+    sid, now = new_session_id(), bare.now()
+    fields = {"token": token_hash("secret"), "created_at": now, "touched_at": now, "expires_at": now + HOUR}
+    assert bare.repository.insert(bare.repository.mapper.document(sid, data or {"a": 1}, fields))
+    return sid, token_hash("secret")
+
+
 def test_expired_is_never_honoured(bare, move_clock, sessions):
     """Expired but not yet swept: no door finds it, changes it, or makes it live again."""
-    token = new_token()
-    sid = session_id(token)
-    bare.commit(sid, {"a": 1}, bare.now() + HOUR)
+    sid, token = with_token(bare)
     before = sessions.find_one()
     move_clock(HOUR.total_seconds())
 
-    now = bare.now()
-    frame = Metadata(now=now, expires_at=now + HOUR)
-    changes = Changes()
-    changes.assign("a", 2)
-    merging = ServerSideSession(bare.schema, bare.load)
-    merging["mine"] = 1
-    merging.merge(token)
-    rotating = ServerSideSession(bare.schema, bare.load, CookieContent(token, 0))
-    rotating.regenerate()
-
+    now, repository = bare.now(), bare.repository
+    chosen = filters.one_live(sid, token, now)
+    found = repository.find(sid, token)
+    assert (found.standing, found.reason) == (Standing.GONE, Missing.EXPIRED)
     assert bare.find(sid) is None
-    assert bare.load(sid) is Missing.EXPIRED
     assert bare.all() == dict(bare.iterate()) == {}
-    assert bare.change(sid, changes, None, frame) is False
-    assert bare.touch(sid, None, lambda now, _: now + HOUR, {}) is None
-    assert bare.retire(sid, "successor", None, now) is Missing.UNKNOWN
-    assert bare.peek(sid)[0] is False
-    assert dict(merging) == {"mine": 1}
-    assert rotating.regenerating is False
+    assert repository.update(chosen, {"$set": {"data.a": 2}}) is False
+    assert repository.touch(chosen, {"expires_at": now + HOUR}, confirmed=True) is False
+    assert repository.end(chosen, now) is False
     assert sessions.find_one() == before
+
+
+def test_commit_keeps_the_token_of_a_live_session(bare, sessions, move_clock):
+    """Data and expiry are replaced; the browser's cookie goes on working, unless the session had expired or ended."""
+    sid, token = with_token(bare)
+    bare.commit(sid, {"b": 2}, bare.now() + HOUR)
+    assert bare.repository.find(sid, token).standing is Standing.LIVE
+    assert bare.find(sid).data == {"b": 2}
+
+    move_clock(HOUR.total_seconds() + 1)
+    bare.commit(sid, {"c": 3}, bare.now() + HOUR)
+    assert bare.repository.find(sid, token).standing is Standing.GONE
+    assert bare.find(sid).data == {"c": 3}
+
+    other, token = with_token(bare)
+    bare.delete(other)
+    bare.commit(other, {"d": 4}, bare.now() + HOUR)
+    assert bare.repository.find(other, token, 0.0).standing is Standing.GONE
+    assert set(sessions.find_one({"_id": other})) == {"_id", "created_at", "data", "expires_at", "touched_at"}
+
+
+def test_delete_leaves_a_tombstone_where_a_cookie_leads(bare, sessions):
+    """A request that began before finds it; a record that only the store knows goes at once."""
+    mine, (sid, token) = committed(bare), with_token(bare)
+    bare.delete(mine)
+    bare.delete(sid)
+
+    (left,) = sessions.find()
+    assert set(left) == {"_id", "ended_at", "expires_at"}
+    assert bare.repository.find(sid, token).standing is Standing.SUPERSEDED
 
 
 def test_expiry_is_exact(bare, move_clock):
@@ -273,17 +299,17 @@ def test_expiry_is_exact(bare, move_clock):
     assert bare.find(sid) is None
 
 
-def test_a_mark_is_kept_for_requests_in_flight(bare, move_clock):
-    """What a rotation leaves behind says so for ten seconds, then it is unknown; it is never found or listed."""
-    sid = committed(bare)
-    assert bare.retire(sid, "successor", None, bare.now()).data == {"a": 1}
+def test_a_tombstone_is_kept_for_requests_in_flight(bare, move_clock):
+    """It is never found, listed or counted; after 15 minutes the sweep takes it."""
+    sid, _ = with_token(bare)
+    bare.delete(sid)
 
-    assert bare.load(sid) is Missing.SUPERSEDED
     assert bare.find(sid) is None
     assert bare.all() == {}
     assert bare.count_expired() == bare.delete_expired() == 0
-    move_clock(10.5)
-    assert bare.load(sid) is Missing.UNKNOWN
+    move_clock(899)
+    assert bare.count_expired() == bare.delete_expired() == 0
+    move_clock(2)
     assert bare.count_expired() == bare.delete_expired() == 1
 
 
@@ -298,6 +324,29 @@ def test_delete_expired(bare, move_clock, sessions):
     assert bare.delete_expired() == len(short)
     assert bare.delete_expired() == bare.count_expired() == 0
     assert {document["_id"] for document in sessions.find()} == set(live)
+
+
+def test_sweeping_by_hand_is_recorded(bare, move_clock):
+    """A scheduled job is seen beside the threads' sweeps, newest first."""
+    assert bare.sweeps() == []
+    committed(bare)
+    move_clock(HOUR.total_seconds() + 1)
+    bare.delete_expired()
+    list(bare.remove_batches())
+
+    assert [sweep["count"] for sweep in bare.sweeps()] == [0, 1]
+
+
+def test_counting_is_exact(bare, sessions):
+    """What would be removed is counted and removed the same, whatever stands in the dates."""
+    now = bare.now()
+    for number, ended_at in enumerate([None, now, now - HOUR, "x", {}, now + HOUR]):
+        sessions.insert_one({"_id": str(number), "expires_at": now, "ended_at": ended_at})
+        sessions.insert_one({"_id": f"live{number}", "expires_at": now + HOUR, "ended_at": ended_at})
+    counted = bare.count_expired()
+
+    assert counted == bare.delete_expired() == 4
+    assert bare.count_expired() == 0
 
 
 @pytest.mark.parametrize("interval", [0, 0.0, dt.timedelta(0)])
@@ -385,6 +434,17 @@ def test_no_session_model(database, model):
     """What is no model of sessions is refused, with the fix."""
     with pytest.raises(ConfigurationTypeError, match="SessionDocument"):
         MongoSessionStore(model, database=database, cleanup_interval=0)
+
+
+def test_without_a_database():
+    """A bare store of a model whose alias nobody connected says what is missing at its first use."""
+
+    class NowhereSession(SessionDocument):
+        meta = {"collection": "sessions", "db_alias": "nowhere"}  # noqa: RUF012
+
+    store = MongoSessionStore(NowhereSession, cleanup_interval=0, auto_index=False)
+    with pytest.raises(SetupError, match=r"database.*'nowhere'"):
+        store.find("x")
 
 
 def test_declared_fields(make_store, sessions):

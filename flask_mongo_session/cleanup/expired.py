@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import typing as t
 
-from flask_mongo_session.document.filters import Filter, expired_filter
+from flask_mongo_session.document.filters import Filter, removable
 from flask_mongo_session.mongo.connection import Connection
 
 #: Records removed by one command.
@@ -44,7 +44,7 @@ class Remover:
             return removed, floor if removed else floor + dt.timedelta(milliseconds=1)
 
         within: Filter = {"expires_at": {"$gte": floor} if boundary is None else {"$gte": floor, "$lt": boundary}}
-        return self._collection.delete_many({"$and": [expired_filter(now), within]}).deleted_count, boundary
+        return self._collection.delete_many({"$and": [removable(now), within]}).deleted_count, boundary
 
     def _boundary(self, now: dt.datetime, floor: dt.datetime) -> dt.datetime | None:
         """The expiry of the first record beyond the batch, read from the index alone; ``None`` in the last batch."""
@@ -60,9 +60,9 @@ class Remover:
     def _batch_of_equals(self, now: dt.datetime, expires_at: dt.datetime) -> int:
         """More than a batch expired in the same millisecond: by ids, hinted, or each batch would scan them all."""
         found = self._collection.find(
-            {**expired_filter(now), "expires_at": expires_at}, {"_id": True}, limit=self._batch_size
+            {**removable(now), "expires_at": expires_at}, {"_id": True}, limit=self._batch_size
         )
         ids = [document["_id"] for document in found]
-        chosen = {**expired_filter(now), "_id": {"$in": ids}}
+        chosen = {**removable(now), "_id": {"$in": ids}}
 
         return self._collection.delete_many(chosen, hint="_id_").deleted_count

@@ -11,11 +11,14 @@ import pymongo
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
+from flask_mongo_session.mongo.bson_types import EPOCH
 from flask_mongo_session.mongo.connection import Connection
 
 #: The part of an interval for which a lease is held: less than a sweeper ever waits, so that its owner may go on.
 _LEASE_PART = 0.94
 _LEASE_ID = "sweep"
+#: A lease that nobody has taken yet: due at once.
+_UNCLAIMED = {"due": EPOCH, "fence": 0}
 
 
 class Lease:
@@ -54,10 +57,11 @@ class Lease:
         return bool(renewed.matched_count)
 
     def record(self, count: int, seconds: float) -> None:
-        """Keep what the sweep did, for people to look at: the last twenty."""
+        """Keep what a sweep did, for people to look at: the last twenty, a command's too, which holds no lease."""
         with self._connection.operation():
             run = {"at": self._connection.now(), "count": count, "seconds": round(seconds, 3)}
-            self._collection.update_one({"_id": _LEASE_ID}, {"$push": {"runs": {"$each": [run], "$slice": -20}}})
+            change = {"$push": {"runs": {"$each": [run], "$slice": -20}}, "$setOnInsert": _UNCLAIMED}
+            self._collection.update_one({"_id": _LEASE_ID}, change, upsert=True)
 
     def runs(self) -> list[dict[str, t.Any]]:
         """The last sweeps of all workers, newest first: ``at``, ``count``, ``seconds``."""
@@ -80,9 +84,7 @@ class Lease:
     def _create(self) -> bool:
         """Insert the lease before it is fought over: an upsert by several workers would let two of them win."""
         try:
-            self._collection.insert_one(
-                {"_id": _LEASE_ID, "due": dt.datetime.fromtimestamp(0, dt.timezone.utc), "fence": 0}
-            )
+            self._collection.insert_one({"_id": _LEASE_ID, **_UNCLAIMED})
         except DuplicateKeyError:
             return False
 

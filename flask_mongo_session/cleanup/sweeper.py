@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import random
 import threading
 import time
 import typing as t
 import weakref
+
+from flask_mongo_session import process
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Sweeper:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._failures = 0
-        self._process = os.getpid()
+        process.register(self)
         _sweepers.add(self)
 
     def __repr__(self) -> str:
@@ -61,8 +62,7 @@ class Sweeper:
         if self.interval <= 0:
             return
 
-        if self._process != os.getpid():
-            self.reset_after_fork()  # forked by a server written in C, which told nobody
+        process.notice_fork()
 
         with self._lock:
             if self.running:
@@ -74,20 +74,19 @@ class Sweeper:
             )
             self._thread.start()
 
-    def stop(self, patience: float = _JOIN_TIMEOUT) -> None:
+    def stop(self, timeout: float = _JOIN_TIMEOUT) -> None:
         """End the thread and wait for it; harmless without one, and from the thread itself."""
         self._stopping.set()
         thread, self._thread = self._thread, None
 
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
-            thread.join(patience)
+            thread.join(timeout)
 
-    def reset_after_fork(self) -> None:
+    def reset_after_fork(self, *, announced: bool = False) -> None:  # noqa: ARG002 - the same either way
         """Forget the parent's thread and lock: neither exists on this side of a fork."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = None
-        self._process = os.getpid()
 
     def pause(self, intervals: int = 1) -> float:
         """Seconds until the next run."""
@@ -141,11 +140,4 @@ def _stop_all() -> None:
         sweeper.stop(_JOIN_AT_EXIT)
 
 
-def _after_fork() -> None:
-    for sweeper in list(_sweepers):
-        sweeper.reset_after_fork()
-
-
 atexit.register(_stop_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,11 +7,30 @@ import typing as t
 
 Filter = dict[str, t.Any]
 
-#: Seconds for which the record that a rotation ended stays, so that requests in flight meet it.
-MARK_SECONDS = 10
+#: How long an ended session leaves a tombstone: longer than any request takes.
+TOMBSTONE_LIFE = dt.timedelta(minutes=15)
 
 
-def expired_filter(now: dt.datetime) -> Filter:
-    """Records to remove: expired by *now*, rotation's marks a little later."""
-    kept_since = now - dt.timedelta(seconds=MARK_SECONDS)
-    return {"expires_at": {"$lte": now}, "ended.at": {"$not": {"$gt": kept_since}}}
+def live(now: dt.datetime) -> Filter:
+    """Sessions that have not expired; a tombstone's expiry lies in the past, so it is never among them."""
+    return {"expires_at": {"$gt": now}}
+
+
+def expired(now: dt.datetime) -> Filter:
+    """Sessions that have expired and were not swept yet, without tombstones."""
+    return {"expires_at": {"$lte": now}, "ended_at": None}
+
+
+def removable(now: dt.datetime) -> Filter:
+    """What a sweep removes: expired sessions, and tombstones that are old enough."""
+    return {"expires_at": {"$lte": now}, "ended_at": {"$not": {"$gt": now - TOMBSTONE_LIFE}}}
+
+
+def not_ended() -> Filter:
+    """Everything but tombstones, expired sessions included."""
+    return {"ended_at": None}
+
+
+def one_live(sid: str, token: bytes, now: dt.datetime) -> Filter:
+    """The session with this id, if *token* (a SHA-256) is its current one and it has not expired."""
+    return {"_id": sid, "token": token, "expires_at": {"$gt": now}}

@@ -12,8 +12,10 @@ import typing as t
 from flask import current_app, has_app_context
 from mongoengine import Document, EmbeddedDocument
 from mongoengine.base import BaseField, get_document
+from mongoengine.connection import ConnectionFailure
 from mongoengine.errors import NotRegistered
 from mongoengine.fields import (
+    BinaryField,
     BooleanField,
     CachedReferenceField,
     DateTimeField,
@@ -32,10 +34,12 @@ from mongoengine.queryset import QuerySet
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from flask_mongo_session.exceptions import ModelError
+from flask_mongo_session.exceptions import ModelError, SetupError
 from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS
 from flask_mongo_session.mongo.clock import database_now
 
+from . import filters
+from .record import user_text
 from .schema import Schema
 
 
@@ -68,7 +72,7 @@ _REFUSED_OPTIONS = {
     "required": "a session starts empty",
     "unique": "a session must never fail to be saved because of another one",
     "unique_with": "a session must never fail to be saved because of another one",
-    "primary_key": "the id of a session is the hash of its token",
+    "primary_key": "a session has an id of its own",
 }
 
 
@@ -77,16 +81,20 @@ class SessionQuerySet(QuerySet):
 
     def live(self) -> SessionQuerySet:
         """Sessions that have not expired."""
-        return self.filter(expires_at__gt=self._document.database_now())  # type: ignore[no-any-return]
+        return self.filter(__raw__=filters.live(self._document.database_now()))  # type: ignore[no-any-return]
 
     def expired(self) -> SessionQuerySet:
         """Sessions that have expired and were not swept yet."""
-        return self.filter(expires_at__lte=self._document.database_now())  # type: ignore[no-any-return]
+        return self.filter(__raw__=filters.expired(self._document.database_now()))  # type: ignore[no-any-return]
 
     def of_user(self, user: t.Any) -> SessionQuerySet:
-        """Sessions of the user with this id (text, int, ObjectId …): the live ones, unless the query says otherwise."""
+        """Sessions of the user with this id (text, int, ObjectId …): the live ones, unless the query says otherwise.
+
+        Nobody's (``None``, ``""``) are none.
+        """
+        text = user_text(user)
         chosen = self if "expires_at" in self._query else self.live()
-        return chosen.filter(user_id=str(user))  # type: ignore[no-any-return]
+        return chosen.none() if text is None else chosen.filter(user_id=text)  # type: ignore[no-any-return]
 
 
 class SessionDocument(Document):
@@ -103,15 +111,25 @@ class SessionDocument(Document):
     permanent = BooleanField()
     ip = StringField()
     user_agent = StringField()
-    #: Only on the record that a rotation leaves behind for ten seconds: ``at``, ``user_id``, ``successor``.
-    ended = DictField(default=None)
+    #: Who was logged in last, where nobody is now.
+    last_user_id = StringField()
+    #: The SHA-256 of the cookie's secret.
+    token = BinaryField()
+    #: The token before the last rotation, when it went, and what that rotation wrote.
+    previous = DictField(default=None)
+    #: Only on a tombstone, which an ended session leaves for 15 minutes.
+    ended_at = DateTimeField()
 
     meta: t.ClassVar[dict[str, t.Any]] = {
         "abstract": True,
         "auto_create_index": False,
         "strict": False,
         "queryset_class": SessionQuerySet,
-        "indexes": ["expires_at", {"fields": ["user_id"], "sparse": True}],
+        "indexes": [
+            "expires_at",
+            {"fields": ["user_id"], "sparse": True},
+            {"fields": ["last_user_id"], "sparse": True},
+        ],
         "index_cls": False,
     }
 
@@ -140,7 +158,14 @@ class SessionDocument(Document):
     @classmethod
     def default_database(cls) -> Database[t.Any]:
         """The database of the model's MongoEngine alias."""
-        return cls._get_db()  # type: ignore[no-any-return]
+        try:
+            return cls._get_db()  # type: ignore[no-any-return]
+        except ConnectionFailure:
+            alias = cls._meta.get("db_alias", "default")
+            raise SetupError(
+                f"There is no database for {cls.__name__}: give the store a database, or connect MongoEngine's alias "
+                f"{alias!r} first."
+            ) from None
 
     @classmethod
     def class_name(cls) -> str | None:

@@ -33,8 +33,10 @@ class Schema:
 
     def path(self, key: str) -> str:
         """The field that holds *key*, as a path of an update."""
-        declared = self.declared.get(key)
-        return declared.db_field if declared else _free_path(key)
+        if self.declared and (declared := self.declared.get(key)) is not None:
+            return declared.db_field
+
+        return f"data.{key}" if key.isidentifier() else _free_path(key)
 
     def stale_paths(self, keys: t.Iterable[str]) -> list[str]:
         """The paths to remove whenever one of *keys* is written or removed: where declared ones lay as free-form keys.
@@ -123,6 +125,9 @@ class Schema:
         data = document.get("data", {})
         if type(data) is not dict:
             raise DamagedDocument("The stored data is no document.")
+
+        if not self.declared and "%" not in "".join(data):
+            return data
 
         encoded = codec.by_key(data)
         for key, declared in self.declared.items():

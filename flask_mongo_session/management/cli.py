@@ -15,6 +15,8 @@ from flask.cli import AppGroup, with_appcontext
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import ServiceUnavailable
 
+from flask_mongo_session.exceptions import SetupError
+
 if t.TYPE_CHECKING:
     from flask import Flask
 
@@ -68,6 +70,8 @@ def _remove(store: t.Any, expected: int, batch_size: int) -> int:
 
 def _one_line(error: Exception) -> Exception:
     """The system's failures as one line and exit code 1; a defect keeps its traceback."""
+    if isinstance(error, SetupError):
+        return click.ClickException(str(error))
     if isinstance(error, (ServiceUnavailable, PyMongoError)):
         reason = str(error.__cause__ or error).partition(", Timeout: ")[0].partition(", Topology Description")[0]
         return click.ClickException(f"The session store is unavailable: {' '.join(reason.split())}")

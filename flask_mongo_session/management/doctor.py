@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import typing as t
 
 from flask import Flask
 
+from flask_mongo_session.document import filters
 from flask_mongo_session.storage.indexes import NEVER_SECONDS
 
 if t.TYPE_CHECKING:
@@ -21,6 +23,10 @@ OLDEST_SERVER = (5, 0)
 _SHORTEST_KEY = 16
 _CLOCKS_MAY_DIFFER = dt.timedelta(seconds=2)
 _UNSWEPT = 10_000
+_LONG_FIRST_LIFE = dt.timedelta(days=1)
+_HOUR, _DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
+#: Sessions that are looked at for the keys that they need.
+_SAMPLE = 1_000
 
 
 class Finding(t.NamedTuple):
@@ -34,9 +40,8 @@ class Finding(t.NamedTuple):
 def examine(app: Flask, store: MongoSessionStore, config: SessionConfig) -> list[Finding]:
     """All findings, the database's last. Raises :exc:`SessionStoreUnavailable` when it cannot be asked."""
     results = [check(app) for check in (_secret_key, _secure, _http_only, _same_site)]
-    results += [check(config) for check in (_encryption, _write_concern)]
-    results += [_embedded(app, config)]
-    results += [check(store) for check in (_server, _topology, _clock, _indexes)]
+    results += [_remember_me(app), _write_concern(config), _lifetimes(app, config), _embedded(app, config)]
+    results += [check(store) for check in (_encryption, _server, _topology, _clock, _indexes)]
     results += [check(store, config) for check in (_expiry_index, _sweeping)]
 
     return [Finding(*result) for result in results]
@@ -81,9 +86,59 @@ def _same_site(app: Flask) -> Result:
     return "cookie SameSite", NOTE, f"SESSION_COOKIE_SAMESITE is {same_site!r}: other sites' pages send the cookie."
 
 
-def _encryption(config: SessionConfig) -> Result:
-    keys = config.encryption_keys
-    return "encryption", OK, f"values are encrypted ({len(keys)} keys)" if keys else "off: values are stored readable"
+def _encryption(store: MongoSessionStore) -> Result:
+    """Which keys of the ring live sessions still need, and whether one is missing."""
+    if store.sealer is None:
+        return "encryption", OK, "off: values are stored readable"
+
+    ring, needed, unknown = store.sealer.key_ids, set(), 0
+    with store.operation():
+        found = store.collection.find(filters.live(store.connection.now()), {"data": True}, limit=_SAMPLE)
+        for document in found:
+            ids = {store.sealer.key_id_of(value) for value in _values(document)}
+            needed |= ids
+            unknown += not ids <= set(ring)
+    if unknown:
+        return "encryption", WRONG, f"{unknown} of up to {_SAMPLE:,} live sessions need a key that is not in the ring."
+
+    if len(ring) == 1:
+        return "encryption", OK, "values are encrypted (1 key)"
+
+    old = [str(number) for number, key_id in enumerate(ring[1:], 2) if key_id in needed]
+    still = f"still needed beside the first: {', '.join(old)}" if old else "only the first is needed"
+    return "encryption", OK, f"values are encrypted ({len(ring)} keys; {still})"
+
+
+def _values(document: t.Mapping[str, t.Any]) -> t.Iterable[t.Any]:
+    data = document.get("data")
+    return data.values() if isinstance(data, dict) else ()
+
+
+def _remember_me(app: Flask) -> Result:
+    """Whether Flask-Login's remember-me cookie is in use: it is not kept here, so nothing here can end it."""
+    used = sorted(key for key in app.config if key.startswith("REMEMBER_COOKIE_"))
+    if not used:
+        return "remember-me cookie", OK, "no REMEMBER_COOKIE_ key is set"
+
+    return (
+        "remember-me cookie",
+        NOTE,
+        (f"{used[0]} is set: Flask-Login's cookie outlives every revocation; session.permanent = True does not"),
+    )
+
+
+def _lifetimes(app: Flask, config: SessionConfig) -> Result:
+    """Whether sessions that nobody comes back to pile up."""
+    idle = config.idle_timeout or app.permanent_session_lifetime
+    first = min(config.anonymous_lifetime or idle, idle)
+    if first <= _LONG_FIRST_LIFE:
+        return "anonymous lifetime", OK, f"a session of nobody that is not used again is over after {first}"
+
+    return (
+        "anonymous lifetime",
+        NOTE,
+        (f"a crawler's session is kept for {first}; SESSION_ANONYMOUS_LIFETIME, an hour for example, ends it sooner"),
+    )
 
 
 def _write_concern(config: SessionConfig) -> Result:
@@ -159,16 +214,31 @@ def _existing_indexes(store: MongoSessionStore) -> list[t.Mapping[str, t.Any]]:
 
 
 def _sweeping(store: MongoSessionStore, config: SessionConfig) -> Result:
-    sweeper, waiting = store.sweeper, store.count_expired()
-    runs = store.sweeps()
+    name, sweeper, interval = "sweeping", store.sweeper, config.cleanup_interval
+    waiting, runs = store.count_expired(), store.sweeps()
     last = f"last {runs[0]['at']:%Y-%m-%d %H:%M:%S} UTC, removed {runs[0]['count']}" if runs else "none recorded yet"
-    state = f"{waiting} expired sessions wait; {last}"
-    if sweeper.last_error is not None:
-        return "sweeping", WRONG, f"the last sweep of process {os.getpid()} failed: {type(sweeper.last_error).__name__}"
-    if not config.cleanup_interval and not config.ttl_index:
-        return "sweeping", NOTE, f"no thread sweeps (SESSION_CLEANUP_INTERVAL is 0): schedule sessions-cleanup. {state}"
-    if waiting > _UNSWEPT:
-        return "sweeping", NOTE, f"the sweeping lags behind: {state}"
+    state = f"{waiting} records wait; {last}"
+    by_command = not interval and not config.ttl_index
 
-    interval = config.cleanup_interval.total_seconds()
-    return "sweeping", OK, f"every {interval:g} s; {state}" if interval else f"by the server; {state}"
+    if sweeper.last_error is not None:
+        return name, WRONG, f"the last sweep of process {os.getpid()} failed: {type(sweeper.last_error).__name__}"
+    if by_command and not runs:
+        return name, NOTE, f"no thread sweeps (SESSION_CLEANUP_INTERVAL is 0): schedule sessions-cleanup. {state}"
+    if not config.ttl_index and _is_overdue(runs, interval, store.now()):
+        missed = "is sessions-cleanup still scheduled?" if by_command else "does the application run?"
+        return name, WRONG if by_command else NOTE, f"the next sweep is overdue: {missed} {state}"
+    if waiting > _UNSWEPT:
+        return name, NOTE, f"the sweeping lags behind: {state}"
+    if interval:
+        return name, OK, f"every {interval.total_seconds():g} s; {state}"
+
+    return name, OK, f"by {'a command' if by_command else 'the server'}; {state}"
+
+
+def _is_overdue(runs: list[dict[str, t.Any]], interval: dt.timedelta, now: dt.datetime) -> bool:
+    """Whether the last sweep is more than twice as long ago as the longest pause between those before it."""
+    if not runs:
+        return False
+
+    since, *pauses = (later - earlier for later, earlier in itertools.pairwise([now, *(run["at"] for run in runs)]))
+    return bool(since > 2 * max(interval, _HOUR, max(pauses, default=_DAY)))

@@ -11,11 +11,12 @@ from collections.abc import Set as AbstractSet
 
 from bson.errors import BSONError
 
-from flask_mongo_session.document.record import Document
+from flask_mongo_session.document import filters
+from flask_mongo_session.document.record import Document, SessionInfo, user_text
 from flask_mongo_session.exceptions import DamagedDocument
-from flask_mongo_session.storage.ending import EndingCommands
-from flask_mongo_session.storage.repository import is_id
-from flask_mongo_session.storage.user_sessions import SessionInfo, UserSessions, user_key
+from flask_mongo_session.mongo.operation import Operation
+from flask_mongo_session.storage.repository import SessionRepository, is_id
+from flask_mongo_session.storage.user_sessions import UserSessions
 
 #: Stands for a value that is not to be seen.
 MASK = "•••"
@@ -23,44 +24,52 @@ MASK = "•••"
 Description = dict[str, t.Any]
 
 
-def describe(store: EndingCommands, sid: str, hidden: t.Collection[str] = ()) -> Description | None:
+def describe(repository: SessionRepository, sid: str, hidden: t.Collection[str] = ()) -> Description | None:
     """One stored session with its data, values of *hidden* keys masked; ``None`` when there is none."""
     if not is_id(sid):
         return None
 
     try:
-        with store.operation():
-            document = store.collection.find_one({"_id": sid, "ended": None})
+        with Operation(repository.connection):
+            document = repository.collection.find_one({"_id": sid, **filters.not_ended()})
     except BSONError:
         return {"sid": sid, "damaged": "Its BSON is malformed.", "data": {}}
 
-    return None if document is None else _description(store, document, hidden)
+    return None if document is None else _description(repository, document, hidden)
 
 
-def export_user(store: EndingCommands, user_id: t.Any) -> Description:
+def check_user(user_id: t.Any) -> None:
+    """Raise :exc:`TypeError` where a mistake of the caller's names nobody."""
+    if user_id is None:
+        raise TypeError("user_id names nobody; give the value that was stored at log-in (text, int, ObjectId …).")
+
+
+def export_user(repository: SessionRepository, user_id: t.Any) -> Description:
     """All that is stored under the user's name, what has expired and was not swept as well; no token, JSON throughout.
 
-    Raises :exc:`TypeError` for nobody.
+    With what a user who logged out left behind, as far as it is kept. Raises :exc:`TypeError` for nobody.
     """
-    user = user_key(user_id)
-    with store.operation():
-        exported_at = store.connection.now()
-        documents = list(store.collection.find({"user_id": user, "ended": None}, sort=[("_id", 1)]))
+    check_user(user_id)
+    user = user_text(user_id)
+    chosen = {"$or": [{"user_id": user}, {"last_user_id": user}], **filters.not_ended()}
+    with Operation(repository.connection):
+        exported_at = repository.connection.now()
+        documents = [] if user is None else list(repository.collection.find(chosen, sort=[("_id", 1)]))
 
     return {
         "user_id": user,
         "exported_at": plain(exported_at),
-        "sessions": [_description(store, document, ()) for document in documents],
+        "sessions": [_description(repository, document, ()) for document in documents],
     }
 
 
-def erase_user(store: EndingCommands, user_id: t.Any) -> int:
-    """End and remove all sessions of the user, expired ones and traces of rotations too; how many were alive."""
-    owners = UserSessions(store)
-    count = owners.end_all(user_id)
-    owners.forget_marks(user_id)
+def erase_user(repository: SessionRepository, user_id: t.Any, keep: str | None = None) -> int:
+    """End all sessions of the user but *keep*, and those that they left last; remove expired ones.
 
-    return count
+    How many of them were alive. Raises :exc:`TypeError` for nobody.
+    """
+    check_user(user_id)
+    return UserSessions(repository).forget(user_id, keep)
 
 
 def plain(value: t.Any) -> t.Any:
@@ -83,21 +92,30 @@ _CONVERSIONS: tuple[tuple[tuple[type, ...], t.Callable[[t.Any], t.Any]], ...] = 
 )
 
 
-def _description(store: EndingCommands, document: Document, hidden: t.Collection[str]) -> Description:
+def _description(repository: SessionRepository, document: Document, hidden: t.Collection[str]) -> Description:
     info = {name: plain(value) for name, value in SessionInfo.of(document)._asdict().items() if value is not None}
     try:
-        data = _data(store, document)
+        data = _data(repository, document)
     except DamagedDocument as error:
         return {**info, "damaged": str(error), "data": {}}
 
-    return {**info, "data": {key: MASK if key in hidden else value for key, value in data.items()}}
+    return {**info, "data": masked(data, hidden)}
 
 
-def _data(store: EndingCommands, document: Document) -> dict[str, t.Any]:
+def masked(value: t.Any, hidden: t.Collection[str]) -> t.Any:
+    """*value* as JSON has it, with the values of *hidden* keys masked at any depth."""
+    if isinstance(value, dict):
+        return {key: MASK if key in hidden else masked(item, hidden) for key, item in value.items()}
+
+    return [masked(item, hidden) for item in value] if isinstance(value, list) else value
+
+
+def _data(repository: SessionRepository, document: Document) -> dict[str, t.Any]:
     """Free-form keys as the application sees them, declared ones as they are stored: fields may make anything of it."""
-    records, schema = store._records, store.schema  # noqa: SLF001 - the one reader of what the store wrote
-    encoded = records.encoded(document)
+    mapper, sid = repository.mapper, document["_id"]
+    if type(document.get("data", {})) is not dict:
+        raise DamagedDocument("The stored data is no document.")
 
-    return {
-        key: plain(value if key in schema.declared else schema.decode(key, value)) for key, value in encoded.items()
-    }
+    encoded = {key: mapper.open(sid, key, value) for key, value in mapper.gather(document).items()}
+    declared = mapper.schema.declared
+    return {key: plain(value if key in declared else mapper.decode(key, value)) for key, value in encoded.items()}

@@ -9,6 +9,7 @@ import datetime as dt
 import typing as t
 from collections import Counter
 
+from flask_mongo_session.document import filters
 from flask_mongo_session.document.record import Document
 from flask_mongo_session.mongo.bson_types import moment
 from flask_mongo_session.store import MongoSessionStore
@@ -56,14 +57,15 @@ class Figures(t.NamedTuple):
 
 
 def measure(store: MongoSessionStore) -> Figures:
-    """The figures of *store*, with six bounded commands."""
+    """The figures of *store*, with seven bounded commands."""
     with store.operation():
         now = store.connection.now()
         total = store.collection.estimated_document_count()
-        expired = store.collection.count_documents({"expires_at": {"$lte": now}}, limit=_MAX_COUNT)
+        expired = store.collection.count_documents(filters.expired(now), limit=_MAX_COUNT)
+        over = store.collection.count_documents({"expires_at": {"$lte": now}}, limit=_MAX_COUNT)  # tombstones, too
 
     rows = _rows(store, now, total)
-    live = len(rows) if total <= EXACT else max(total - expired, 0)
+    live = len(rows) if total <= EXACT else max(total - over, 0)
     scale = live / len(rows) if rows else 0.0
     sizes = [row["size"] for row in rows]
 
@@ -88,7 +90,7 @@ def _rows(store: MongoSessionStore, now: dt.datetime, total: int) -> list[Docume
     wanted = {"created_at": True, "touched_at": True, "expires_at": True, "user_id": True}
     pipeline: list[dict[str, t.Any]] = [] if total <= EXACT else [{"$sample": {"size": SAMPLE}}]
     pipeline += [
-        {"$match": {"expires_at": {"$gt": now}, "ended": None}},
+        {"$match": filters.live(now)},
         {"$project": {**wanted, "size": {"$bsonSize": "$$ROOT"}}},
     ]
     with store.operation():
@@ -102,7 +104,7 @@ def _since(rows: list[Document], moment: dt.datetime) -> int:
 def _date(row: Document, name: str) -> dt.datetime:
     """The date, or one long ago where a damaged record has something else."""
     value = row.get(name)
-    return value if type(value) is dt.datetime else moment(0)
+    return value if isinstance(value, dt.datetime) else moment(0)
 
 
 def _hour(moment: dt.datetime) -> dt.datetime:
@@ -131,7 +133,7 @@ def _per_user(store: MongoSessionStore, now: dt.datetime, rows: list[Document]) 
     """From a few users that the rows name; a user with many sessions is named so much more often, which is undone."""
     named = list(dict.fromkeys(row["user_id"] for row in rows if isinstance(row.get("user_id"), str)))
     pipeline: list[dict[str, t.Any]] = [
-        {"$match": {"user_id": {"$in": named[:_SAMPLED_USERS]}, "expires_at": {"$gt": now}, "ended": None}},
+        {"$match": {"user_id": {"$in": named[:_SAMPLED_USERS]}, **filters.live(now)}},
         {"$limit": _MAX_COUNT},
         {"$group": {"_id": "$user_id", "count": {"$sum": 1}}},
     ]

@@ -17,15 +17,15 @@ CODEC_OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 
-_UTC_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-_MILLISECOND = dt.timedelta(milliseconds=1)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 def milliseconds(moment: dt.datetime) -> int:
     """UTC milliseconds since 1970, what BSON keeps of a date."""
-    return (moment - _UTC_EPOCH) // _MILLISECOND
+    return (moment - EPOCH) // MILLISECOND
 
 
 def moment(ms: float) -> dt.datetime:
     """The reverse of :func:`milliseconds`."""
-    return _UTC_EPOCH + int(ms) * _MILLISECOND
+    return EPOCH + int(ms) * MILLISECOND

@@ -6,8 +6,8 @@ import atexit
 import collections
 import contextlib
 import datetime as dt
-import os
 import threading
+import time
 import typing as t
 import weakref
 
@@ -15,9 +15,12 @@ import pymongo
 from bson.codec_options import CodecOptions
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
+
+from flask_mongo_session import process
 
 from .bson_types import CODEC_OPTIONS
 from .circuit_breaker import CircuitBreaker
@@ -28,6 +31,7 @@ from .retry import Client, retry
 if t.TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
+_OPTIONS = t.cast("CodecOptions[t.Any]", CODEC_OPTIONS)
 #: Seconds that saying goodbye to a server may take when the process ends.
 CLOSE_SECONDS = 0.5
 
@@ -45,15 +49,17 @@ class Connection:
         self.timeout = timeout
         self.write_concern = WriteConcern(w=write_concern, wtimeout=int(timeout * 1000) if write_concern != 0 else None)
         self._resolve = resolve
-        self._begin()
+        self.reset_after_fork()
+        process.register(self)
         _connections.add(self)
 
-    def _begin(self) -> None:
+    def reset_after_fork(self, *, announced: bool = False) -> None:  # noqa: ARG002 - the same either way
+        """Resolve the database anew: locks, sockets and driver sessions of a parent process are not ours."""
         self._lock = threading.Lock()
         self._database: Database[t.Any] | None = None
         self._collections: dict[tuple[str, t.Any], Collection[dict[str, t.Any]]] = {}
-        self._idle_sessions: collections.deque[ClientSession] = collections.deque()
-        self._process = os.getpid()
+        #: Driver sessions that no operation uses at the moment.
+        self.idle_sessions: collections.deque[ClientSession] = collections.deque()
         self.breaker = CircuitBreaker(self.timeout)
         self.clock = DatabaseClock(self.timeout)
 
@@ -94,21 +100,10 @@ class Connection:
         """The same, bounded by so many *seconds*, for a command on the whole collection that no request waits for."""
         return Operation(self, seconds, background=True)
 
-    def check_out(self) -> ClientSession:
-        """A session of the driver's, nobody else's until :meth:`check_in`; not causally consistent, as its own are."""
-        try:
-            return self._idle_sessions.pop()
-        except IndexError:
-            return self.client.start_session(causal_consistency=False)
-
-    def check_in(self, session: ClientSession) -> None:
-        """Keep a session that was lent for the next operation."""
-        self._idle_sessions.append(session)
-
     def end_sessions(self) -> None:
         """Give the idle ones back to the client, which tells the server when it closes; no I/O."""
-        while self._idle_sessions:
-            self._idle_sessions.pop().end_session()
+        while self.idle_sessions:
+            self.idle_sessions.pop().end_session()
 
     def now(self) -> dt.datetime:
         """The database's now (UTC, whole milliseconds); inside :meth:`operation`, since it may have to ask."""
@@ -119,11 +114,20 @@ class Connection:
 
         Cheaper than the driver's own cursor for one document; the retries are those that the cursor would have got.
         """
-        return retry(self.client, lambda: self._run(command, session), self.timeout)
+        began, database = time.monotonic(), self._database
+        if database is None:
+            database = self.database
+        try:
+            return database.command(command, codec_options=_OPTIONS, session=session)
+        except PyMongoError as error:
+            first = error
 
-    def _run(self, command: dict[str, t.Any], session: ClientSession) -> dict[str, t.Any]:
-        options = t.cast("CodecOptions[t.Any]", CODEC_OPTIONS)
-        return self.database.command(command, codec_options=options, session=session)
+        return retry(
+            self.client,
+            lambda: database.command(command, codec_options=_OPTIONS, session=session),
+            began + self.timeout,
+            first,
+        )
 
     @property
     def known_to_be_away(self) -> bool:
@@ -133,29 +137,43 @@ class Connection:
 
         return self.breaker.open or not self.client.topology_description.has_writable_server()
 
-    def reset_after_fork(self) -> None:
-        """Resolve anew: locks and clients of the parent are not ours. Once in each process."""
-        if self._process != os.getpid():
-            self._begin()
 
-
-_clients: dict[str, Client] = {}
-_clients_lock = threading.Lock()
-_clients_process = os.getpid()
-#: Clients of a parent process that cannot be closed here, kept since they would complain when collected.
-_inherited: list[Client] = []
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+class _Clients:
+    """This process's clients by URI."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_uri: dict[str, Client] = {}
+        #: A parent's clients that cannot be closed here, kept since they would complain when collected.
+        self._inherited: list[Client] = []
+
+    def reset_after_fork(self, *, announced: bool = False) -> None:
+        """Close the parent's clients, which only says that we are done, if the driver has let go of its sockets."""
+        parents, self.by_uri, self.lock = list(self.by_uri.values()), {}, threading.Lock()
+        if not announced:
+            self._inherited += parents
+            return
+
+        for client in parents:
+            with contextlib.suppress(Exception):
+                client.close()
+
+
+_clients = _Clients()
+process.register(_clients)
 
 
 def client_for(uri: str) -> Client:
     """This process's client for *uri*, shared by everybody who names it; closed at exit."""
-    if _clients_process != os.getpid():
-        _inherited.extend(_forget_clients())  # forked by a server written in C, which told nobody
+    process.notice_fork()
 
-    with _clients_lock:
-        client = _clients.get(uri)
+    with _clients.lock:
+        client = _clients.by_uri.get(uri)
         if client is None:
-            client = _clients[uri] = pymongo.MongoClient(
+            client = _clients.by_uri[uri] = pymongo.MongoClient(
                 _address(uri),
                 connect=False,
                 tz_aware=True,
@@ -178,32 +196,11 @@ def _address(uri: str) -> str:
 def _close_clients() -> None:
     for connection in list(_connections):
         connection.end_sessions()
-    for client in _clients.values():
+    for client in _clients.by_uri.values():
         with contextlib.suppress(Exception), pymongo.timeout(CLOSE_SECONDS):
             client.close()
 
-    _clients.clear()
-
-
-def _after_fork() -> None:
-    """In the child: the driver has already let go of the parent's sockets, so closing only says that we are done."""
-    for client in _forget_clients():
-        with contextlib.suppress(Exception):
-            client.close()
-
-    for connection in list(_connections):
-        connection.reset_after_fork()
-
-
-def _forget_clients() -> list[Client]:
-    """Begin anew in this process; the parent's clients. Its lock may be held by a thread that does not exist here."""
-    global _clients, _clients_lock, _clients_process
-    parents = list(_clients.values())
-    _clients, _clients_lock, _clients_process = {}, threading.Lock(), os.getpid()
-
-    return parents
+    _clients.by_uri.clear()
 
 
 atexit.register(_close_clients)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -1,7 +1,8 @@
-"""What stands between a request and the database: a time limit, the breaker's word, errors in our own terms."""
+"""Runs commands under a time limit and a circuit breaker, and translates the driver's errors."""
 
 from __future__ import annotations
 
+import collections
 import time
 import typing as t
 
@@ -29,63 +30,67 @@ if t.TYPE_CHECKING:
 
 #: Seconds for one command on the whole collection.
 BACKGROUND_SECONDS = 30.0
+#: Driver sessions kept for reuse; more than this many operations at once start sessions of their own.
+MAX_IDLE_SESSIONS = 64
 
-#: What the data of one record is to blame for, not the system.
+#: Errors for which the data of one record is to blame, not the system.
 _FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
 
 
-class Way(t.Protocol):
-    """What an operation needs of the way to the database."""
+class Target(t.Protocol):
+    """What an operation needs of a connection."""
 
     timeout: float
     breaker: CircuitBreaker
     clock: DatabaseClock
+    idle_sessions: collections.deque[ClientSession]
 
     @property
     def client(self) -> Client:
         """The client, which may have to be made first."""
 
-    def check_out(self) -> ClientSession:
-        """A session of the driver's, nobody else's meanwhile."""
-
-    def check_in(self, session: ClientSession) -> None:
-        """Keep it for the next operation."""
-
 
 class Operation:
-    """One operation on the database: refused by an open breaker, bounded in time, its errors in our own terms.
+    """A context for the commands of one operation.
 
-    The context's value is a session of the driver's for its commands: reusing one costs less than starting one each.
-    In the *background*, where no request waits, it may take longer, and its failure says nothing to requests.
+    An open circuit breaker refuses it, a time limit of *seconds* ends it, and the driver's errors leave it as
+    :exc:`SessionStoreUnavailable`. Errors that the data of one record causes pass through. The context's value is a
+    driver session for the commands; reusing one is cheaper than starting one for each command.
+
+    In the *background*, where no request waits, it may take longer, and its failure tells the breaker nothing.
     """
 
-    __slots__ = ("_background", "_began", "_breaker", "_connection", "_limit", "_session")
+    __slots__ = ("_background", "_began", "_limit", "_session", "_target")
 
-    def __init__(self, connection: Way, seconds: float, *, background: bool = False) -> None:
-        self._connection = connection
-        self._breaker = connection.breaker
+    def __init__(self, target: Target, seconds: float | None = None, *, background: bool = False) -> None:
+        self._target = target
         self._background = background
         self._session: ClientSession | None = None
-        self._limit = pymongo.timeout(seconds)
+        self._limit = pymongo.timeout(target.timeout if seconds is None else seconds)
 
     def __enter__(self) -> ClientSession:
-        if self._background or not self._breaker.closed:
+        target = self._target
+        if self._background or not target.breaker.closed:
             self._enter_carefully()
         else:
             self._began = time.monotonic()
             self._limit.__enter__()
 
-        self._session = session = self._connection.check_out()
+        try:
+            self._session = session = target.idle_sessions.pop()
+        except IndexError:
+            self._session = session = target.client.start_session(causal_consistency=False)
         return session
 
     def _enter_carefully(self) -> None:
-        """Nothing says that there is a server: find one first."""
-        self._breaker.enter()
-        client = self._connection.client  # may take its time to start, where the server is an embedded one
+        """Wait for a server first, since nothing says that there is one."""
+        target = self._target
+        target.breaker.enter()
+        client = target.client  # may take its time to start, where the server is an embedded one
         self._began = time.monotonic()
         self._limit.__enter__()
         try:
-            await_server(client, self._began + self._connection.timeout)
+            await_server(client, self._began + target.timeout)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -94,16 +99,15 @@ class Operation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._limit.__exit__(kind, error, trace)
-        if error is None:
-            self._connection.check_in(t.cast("ClientSession", self._session))
-            if not self._breaker.closed:
-                self._breaker.succeeded()
-            return
+        target, session = self._target, self._session
+        if error is None and session is not None and len(target.idle_sessions) < MAX_IDLE_SESSIONS:
+            target.idle_sessions.append(session)
+        elif session is not None:
+            session.end_session()
 
-        if self._session:
-            self._session.end_session()
-        if isinstance(error, _FAULTS_OF_THE_DATA):
-            self._breaker.succeeded()
+        if error is None or isinstance(error, _FAULTS_OF_THE_DATA):
+            if not target.breaker.closed:
+                target.breaker.succeeded()
         elif isinstance(error, PyMongoError):
             self._unavailable(error)
 
@@ -111,9 +115,9 @@ class Operation:
         if self._background:
             raise SessionStoreUnavailable from error
         if error.timeout or isinstance(error, (ConnectionFailure, ExecutionTimeout)):
-            self._connection.clock.forget()
-            self._breaker.failed(error, self._began)
+            self._target.clock.forget()
+            self._target.breaker.failed(error, self._began)
         else:
-            self._breaker.refused(error)
+            self._target.breaker.refused(error)
 
         raise SessionStoreUnavailable from error

@@ -29,16 +29,22 @@ _TRANSIENT = frozenset({6, 7, 89, 134, 262, 9001})
 _Answer = t.TypeVar("_Answer")
 
 
-def retry(client: Client, ask: t.Callable[[], _Answer], seconds: float) -> _Answer:
-    """What *ask* returns, asked again after transient errors for so many seconds, as the driver does with its reads."""
-    until = time.monotonic() + seconds
-    while True:
+def retry(client: Client, ask: t.Callable[[], _Answer], until: float, error: PyMongoError) -> _Answer:
+    """What *ask* returns when asked again after a transient *error*, until the monotonic time *until*.
+
+    As the driver does with its own reads. Raises *error*, or the last one, when another try makes no sense.
+    """
+    pause = _POLL
+    while is_transient(error) and time.monotonic() < until:
+        await_server(client, until)
         try:
             return ask()
-        except PyMongoError as error:
-            if not _is_transient(error) or time.monotonic() >= until:
-                raise
-        await_server(client, until)
+        except PyMongoError as again:
+            error = again
+        time.sleep(min(pause, max(until - time.monotonic(), 0.0)))
+        pause *= 2
+
+    raise error
 
 
 def await_server(client: Client, until: float) -> None:
@@ -58,7 +64,7 @@ def await_server(client: Client, until: float) -> None:
         time.sleep(_POLL)
 
 
-def _is_transient(error: PyMongoError) -> bool:
+def is_transient(error: PyMongoError) -> bool:
     """Whether another try may find a server that answers; where none could be selected, the time is used up."""
     if isinstance(error, AutoReconnect):
         return not isinstance(error, ServerSelectionTimeoutError)

@@ -1,21 +1,26 @@
-"""The object behind ``flask.session``: the manager's vocabulary over a lazy mapping. No I/O of its own."""
+"""The object behind ``flask.session``: a plain mapping, and the vocabulary of a session manager. No I/O of its own."""
 
 from __future__ import annotations
 
 import datetime as dt
 import enum
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from flask_mongo_session.document import codec
-from flask_mongo_session.document.changes import UNSET, Changes, Number, added, listed
-from flask_mongo_session.document.record import StoredSession, owner_of
-from flask_mongo_session.exceptions import EncryptionUnsupported
+from flask.sessions import SessionMixin
+
+from flask_mongo_session.document.changes import ABSENT, Assign, Number, added, listed
 from flask_mongo_session.mongo.bson_types import milliseconds, moment
 
-from .state import Origin
-from .tokens import CookieContent, session_id
-from .values import TrackedValues
+from .draft import FRESH, SessionContext, SessionDraft, Source
+from .merging import find_other, parse
+from .state import Intents, Phase
+from .values import within_int64
+
+if t.TYPE_CHECKING:
+    from typing_extensions import Self
+
+_REQUIRED: t.Final[t.Any] = object()
 
 
 class SessionStatus(enum.Enum):
@@ -26,7 +31,7 @@ class SessionStatus(enum.Enum):
     DESTROYED = "destroyed"
 
 
-class ServerSideSession(TrackedValues):
+class ServerSideSession(SessionMixin):
     """A session that lives in the database.
 
     A plain :class:`~collections.abc.MutableMapping` with ``copy`` and ``|=``. The first read loads the record, an
@@ -38,18 +43,146 @@ class ServerSideSession(TrackedValues):
     and what is written goes nowhere: an error page may flash a message, any other answer becomes a 503.
     """
 
-    def clear(self) -> None:
-        """End the session. What is written afterwards belongs to a new one, under a new token."""
-        if self.origin is Origin.FAILED:
-            self._values, self.unsaved, self.cleared = {}, True, True
-            return
-        if self.ticket and self.origin is not Origin.GONE:
-            self.ending.append((session_id(self.ticket.token), "logout"))
+    accessed = False
 
-        self.origin, self.ticket, self.stored, self._sid = Origin.NONE, None, None, None
-        self.changes, self._values, self._defaults, self._watched = Changes(), {}, {}, set()
-        self.regenerating = self.confirmed = self._everything = False
-        self.cleared = True
+    def __init__(self, context: SessionContext, source: Source) -> None:
+        self._context = context
+        self._source = source
+        #: Made when the session is used for the first time.
+        self._begun: SessionDraft | None = None
+
+    @property
+    def _draft(self) -> SessionDraft:
+        """The request's work on its session."""
+        if self._begun is None:
+            self._begun = SessionDraft(self._context, self._source)
+
+        return self._begun
+
+    def __repr__(self) -> str:
+        """Counts, never contents, and no token."""
+        draft = self._draft
+        return f"<{type(self).__name__} keys={len(draft.values)} {draft.state.phase.value}>"
+
+    # -- the mapping ------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> t.Any:
+        draft = self._begun or self._draft
+        values = draft.values
+        if draft.state.phase is Phase.UNREAD and type(values.changes.get(key)) is not Assign:
+            draft.load()
+
+        value = values.get(key)
+        return values.default(key) if value is ABSENT else value
+
+    def __setitem__(self, key: str, value: t.Any) -> None:
+        draft = self._begun or self._draft
+        if key in draft.context.user_keys:
+            draft.change_user(key, value)
+        else:
+            draft.values.assign(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def __contains__(self, key: object) -> bool:
+        draft = self._begun or self._draft
+        if type(draft.values.changes.get(key)) is not Assign:  # type: ignore[call-overload]  # any key may be asked for
+            draft.load()
+        return draft.values.has(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._draft.load()
+        return iter(self._draft.values.keys())
+
+    def __len__(self) -> int:
+        self._draft.load()
+        return len(self._draft.values.keys())
+
+    def __ior__(self, other: Mapping[str, t.Any]) -> Self:
+        self.update(other)
+        return self
+
+    def __or__(self, other: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        return {**other, **self}
+
+    def copy(self) -> dict[str, t.Any]:
+        """The keys and values as a plain, shallow dictionary."""
+        return dict(self)
+
+    def get(
+        self,
+        key: str,
+        default: t.Any = None,
+        type: t.Callable[[t.Any], t.Any] | None = None,  # noqa: A002 - Werkzeug's name
+    ) -> t.Any:
+        """The value, converted by *type*; *default* when there is none or it does not convert (as in Werkzeug)."""
+        draft = self._begun or self._draft
+        values = draft.values
+        if draft.state.phase is Phase.UNREAD and not isinstance(values.changes.get(key), Assign):
+            draft.load()
+        value = values.get(key)
+        if value is ABSENT:
+            try:
+                value = values.default(key)
+            except KeyError:
+                return default
+        if type is None:
+            return value
+
+        try:
+            return type(value)
+        except (ValueError, TypeError):
+            return default
+
+    def pop(
+        self,
+        key: str,
+        default: t.Any = _REQUIRED,
+        type: t.Callable[[t.Any], t.Any] | None = None,  # noqa: A002
+    ) -> t.Any:
+        """Remove the key and return its value, converted as in :meth:`get`; KeyError without key and default."""
+        is_user = key in self._draft.context.user_keys
+        self._draft.load_to_remove(is_user=is_user)
+        self._draft.values.keep_changed_defaults()
+        value = self._draft.values.get(key)
+        if value is ABSENT:
+            if is_user:
+                self._draft.dismiss_user()
+            if default is _REQUIRED:
+                raise KeyError(key)
+            return default
+
+        if is_user:
+            self._draft.change_user(key, ABSENT)
+        else:
+            self._draft.values.remove(key)
+        try:
+            return value if type is None else type(value)
+        except (ValueError, TypeError):
+            if default is _REQUIRED:
+                raise
+            return default
+
+    def setdefault(self, key: str, default: t.Any = None) -> t.Any:
+        """The value, after assigning *default* when the key is absent."""
+        if key not in self:
+            self[key] = default
+
+        return self[key]
+
+    def clear(self) -> None:
+        """End the session: log out. What is written afterwards shares nothing with it and goes on under a new token."""
+        self._draft.intents = Intents(cleared=True)
+        self._draft.merges = []
+        self._draft.everything = False
+        self._draft.values.forget()
+        self._draft.lose_user()
+
+    # -- the manager's vocabulary -----------------------------------------------------------------------------------
 
     def destroy(self) -> None:
         """End the session (SCS's ``Destroy``); the same as :meth:`clear`."""
@@ -57,30 +190,31 @@ class ServerSideSession(TrackedValues):
 
     def regenerate(self) -> None:
         """Go on under a new token, data kept, lifetime restarted (SCS's ``RenewToken``, OWASP ASVS 5.0 7.2.4)."""
-        self._note_write()
-        self._read()
-        self.regenerating = self.origin is Origin.LOADED
+        self._draft.load()
+        self._draft.intents = self._draft.intents._replace(regenerate=True)
 
     def merge(self, token: str | None) -> None:
         """Take over another session: its values win, the later deadline stays, it ends (SCS's ``MergeSession``).
 
-        Nothing happens when it is this very session or there is none.
+        *token* is the other session's :attr:`token`. Nothing happens when it is this very session, or there is none.
+        The other's user is taken only where nobody is logged in here, with the time of their log-in: merging never
+        makes anything fresh.
         """
-        self._note_write()
-        self._read()
-        sid = session_id(token) if isinstance(token, str) else None  # it may come from a client
-        if sid is None or sid == self.sid:
+        wanted, token = parse(token), None  # what raises below shows no secret
+        self._draft.load()
+        if wanted is None or wanted[0] == self.sid:
             return
 
-        other = self._loader(sid)
-        if not isinstance(other, StoredSession):
+        mapper = self._draft.context.mapper
+        other = find_other(*wanted, self._draft.source)
+        if other is None:
             return
 
-        self.update(other.data)
-        mine = self.deadline
-        if mine is not None and other.deadline is not None and other.deadline > mine:
-            self.deadline = other.deadline
-        self.ending.append((sid, "merged"))
+        self._draft.take(other, other.everything(mapper))
+        mine, theirs = self.deadline, other.record.get("deadline")
+        if mine is not None and theirs is not None and theirs > mine:
+            self.deadline = theirs
+        self._draft.merges.append(other)
 
     def increment(self, key: str, by: Number = 1) -> None:
         """Add *by* to a number, from 0 where there is none, in the database: no concurrent increment is lost.
@@ -90,18 +224,13 @@ class ServerSideSession(TrackedValues):
         """
         if isinstance(by, bool) or not isinstance(by, (int, float)):
             raise TypeError(f"increment({key!r}) adds a number, not a {type(by).__name__}.")
-        self._check_computable(key)
-        self._schema.check_number(key, _within_int64(key, by))
+        self._draft.values.check_computable(key)
+        self._draft.context.mapper.schema.check_number(key, within_int64(key, by))
 
-        if self._is_known(key):
-            self[key] = _within_int64(key, added(key, self._values.get(key, 0), by))
-            return
-
-        if self.origin is Origin.LOADED:
-            total = _within_int64(key, added(key, self._values.get(key, 0), by))
-            self._schema.encode(key, total)
-            self._values[key] = total
-        self.changes.add(key, by)
+        if self._draft.is_known(key):
+            self[key] = within_int64(key, added(key, self.get(key, 0), by))
+        else:
+            self._draft.values.increment(key, by, blind=not self._draft.is_loaded)
 
     def append(self, key: str, value: t.Any, limit: int | None = None) -> None:
         """Append to a list, a new one where there is none, in the database: no concurrent append is lost.
@@ -111,49 +240,67 @@ class ServerSideSession(TrackedValues):
         """
         if limit is not None and limit < 1:
             raise ValueError("append() keeps at least one item: limit must be 1 or more, or None for all.")
-        self._check_computable(key)
-        encoded = self._schema.encode_item(key, value)
-
-        if self._is_known(key):
-            longer = [*listed(key, self._values.get(key, [])), value]
+        self._draft.values.check_computable(key)
+        if self._draft.is_known(key):
+            longer = [*listed(key, self.get(key, [])), value]
             self[key] = longer if limit is None else longer[-limit:]
             return
 
-        if self.origin is Origin.LOADED:
-            current = listed(key, self._values.setdefault(key, []))
-            current.append(self._schema.decode(key, [encoded])[0])
-            del current[: -limit if limit else 0]
-            self._watched.add(key)
-        self.changes.append(key, encoded, limit)
+        encoded = self._draft.context.mapper.schema.encode_item(key, value, limit)
+        self._draft.values.append(key, encoded, limit, blind=not self._draft.is_loaded)
 
     def confirm(self) -> None:
-        """The user has just been authenticated again: :meth:`fresh` counts from now, under a new token."""
-        self._note_write()
-        self._read()
-        self.confirmed = True
-        self.regenerating = self.origin is Origin.LOADED
+        """The user has just been authenticated again: :meth:`fresh` counts from now, under a new token.
+
+        Where Flask-Login says that the log-in is not fresh, it is from now on.
+        """
+        self._draft.load()
+        self._draft.intents = self._draft.intents._replace(confirm=True)
+        if self._draft.values.get(FRESH) is False:
+            self._draft.values.assign(FRESH, True)
 
     def fresh(self, max_age: float) -> bool:
-        """Whether the user was authenticated at most *max_age* seconds ago (by the database's clock)."""
-        self._read()
-        if self.user_id is None:
-            return False
-        if self.confirmed or self.user_changed:
-            return True
+        """Whether the user was authenticated at most *max_age* seconds ago (by the database's clock).
 
-        at = self.stored.authenticated_at if self.stored else None
-        return at is not None and self.context.clock() - milliseconds(at) <= max_age * 1000
+        A log-in by Flask-Login's remember-me cookie is none, until it is confirmed.
+        """
+        draft = self._draft
+        draft.load()
+        if draft.user() is None or draft.values.get(FRESH) is False:
+            return False
+        if draft.confirmed or (draft.user_touched and draft.user_before != draft.user_after):
+            return not draft.brings_user
+
+        at = draft.recorded("authenticated_at")
+        age = None if at is None else draft.context.clock() - at
+        return age is not None and dt.timedelta(seconds=-10) <= age <= dt.timedelta(seconds=max_age)
+
+    @property
+    def token(self) -> str | None:
+        """What :meth:`merge` takes: ``id.secret``, or ``None``. Never log it: :attr:`sid` is for that."""
+        state = self._draft.opened()
+        if state.cookie and state.cookie.pending is not None:
+            state = self._draft.load(anyway=True)  # which of its two tokens is the current one
+        cookie = state.cookie
+        if cookie is None or self._draft.is_new(state) or state.phase is Phase.SUPERSEDED:
+            return None
+
+        return f"{cookie.sid}.{cookie.token}"
+
+    @property
+    def sid(self) -> str:
+        """The session id, safe to show, to store and to log; before the first save the one that it will get."""
+        return self._draft.sid
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute there
         """Whether no record of this session exists yet."""
-        self._read()
-        return self.origin in (Origin.NONE, Origin.GONE)
+        return self._draft.is_new(self._draft.load())
 
     @property
     def status(self) -> SessionStatus:
         """What would become of the session if the request ended now."""
-        if self.cleared and not self._values:
+        if self._draft.intents.cleared and not self._draft.values.changes:
             return SessionStatus.DESTROYED
 
         return SessionStatus.MODIFIED if self.modified else SessionStatus.UNMODIFIED
@@ -161,143 +308,63 @@ class ServerSideSession(TrackedValues):
     @property
     def modified(self) -> bool:
         """Whether anything changed, in place too. Set to ``True`` every key is written, to ``False`` none."""
-        if self.origin is Origin.FAILED:
-            return False
-        if self.quiet:
-            return self._was_modified
-
-        self.settle()
-        return bool(self._was_modified or self.changes or self.regenerating or self.cleared or self._everything)
+        return self._draft.modified
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._everything = value
+        self._draft.everything = value
         if not value:
-            self.changes, self._watched, self._was_modified = Changes(), set(), False
+            self._draft.values.discard_changes()
 
     @property
     def permanent(self) -> bool:
-        """Whether the cookie outlives the browser ("remember me"); kept in the cookie and in the record."""
-        if not isinstance(self.changes.permanent, bool):
-            return self._stored_permanent()
-
-        return self.changes.permanent
+        """Whether the cookie outlives the browser; kept in the cookie and in the record."""
+        chosen = self._draft.intents.permanent
+        return self._draft.stored_permanent() if chosen is None else chosen
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        self._note_write()
-        self.changes.permanent = UNSET if bool(value) == self._stored_permanent() else bool(value)
+        changed = bool(value) != self._draft.stored_permanent()
+        self._draft.intents = self._draft.intents._replace(permanent=bool(value) if changed else None)
 
     @property
     def created_at(self) -> dt.datetime | None:
-        """When this session, or its last rotation, began (UTC); ``None`` before the first save."""
-        self._read()
-        return self.stored.created_at if self.stored else None
+        """When this session began (UTC); ``None`` before the first save."""
+        return self._draft.recorded("created_at")
 
     @property
     def expires_at(self) -> dt.datetime | None:
         """When it ends unless it is used again (UTC); ``None`` before the first save."""
-        self._read()
-        return self.stored.expires_at if self.stored else None
+        return self._draft.recorded("expires_at")
 
     @property
     def deadline(self) -> dt.datetime | None:
         """When it ends however much it is used (UTC); ``None`` for never. Set an aware datetime, or ``None``."""
-        if self.changes.deadline is None or isinstance(self.changes.deadline, dt.datetime):
-            return self.changes.deadline
-
-        self._read()
-        return self.stored.deadline if self.stored else None
+        chosen = self._draft.intents.deadline
+        return self._draft.recorded("deadline") if chosen is None else chosen[0]
 
     @deadline.setter
     def deadline(self, value: dt.datetime | None) -> None:
-        self._note_write()
         if value is not None and value.tzinfo is None:
             raise ValueError("session.deadline has no timezone: give an aware datetime, for example in UTC.")
 
         exact = None if value is None else moment(milliseconds(value))
-        self._read()
-        unchanged = self.stored is not None and self.stored.deadline == exact
-        self.changes.deadline = UNSET if unchanged else exact
-
-    @property
-    def user_id(self) -> str | None:
-        """Whose session it is: the text of the first user key that is present."""
-        self._read()
-        return self._user_of(self._values)
-
-    @property
-    def user_changed(self) -> bool:
-        """Whether this request logged in, logged out or switched the user."""
-        if not any(key in self.changes for key in self.context.user_keys):
-            return False
-
-        return self._user_of(self._values) != (self._user_of(self.stored.data) if self.stored else None)
-
-    @property
-    def emptied(self) -> bool:
-        """Whether the record held keys and now, as far as this request knows, holds none."""
-        return self.origin is Origin.LOADED and not self._values and bool(self.changes.removed)
-
-    @property
-    def forced(self) -> bool:
-        """Whether the application insists on a write, changed or not."""
-        return self._everything
-
-    def known_size(self) -> int:
-        """Bytes that the keys take, as far as this request knows."""
-        if self.stored is None:
-            return 0
-
-        encoded = {**self.stored.encoded}
-        self.changes.replay(encoded)
-        return codec.size(self._schema.split(encoded))
-
-    def saved(self, ticket: CookieContent | None, stored: StoredSession | None) -> None:
-        """Go on from what is now in the database, without a further read."""
-        self._was_modified = bool(self.changes or self.regenerating or self.cleared or self._everything)
-        self.ticket, self.stored = ticket, stored
-        self._sid = stored.sid if stored else None
-        self.changes, self.ending, self._watched = Changes(), [], set()
-        self.regenerating = self.confirmed = self._everything = False
-
-        if ticket is None:
-            self.origin = Origin.NONE
-        elif stored is None:
-            self.origin, self._values = Origin.UNREAD, {}
-        else:
-            self.origin = Origin.LOADED
-
-    @property
-    def logging_out(self) -> bool:
-        """Whether this request ends a session, or takes the user out of it."""
-        left = self.user_changed if self.origin is Origin.LOADED else self.user_dismissed
-        return self.cleared or (left and self.origin in (Origin.LOADED, Origin.SUPERSEDED) and self.user_id is None)
-
-    def _check_computable(self, key: str) -> None:
-        self._note_write()
-        if self._schema.sealed and key not in self._schema.declared:
-            raise EncryptionUnsupported(
-                f"Session key {key!r} is encrypted, the database cannot compute with it: read and assign it, "
-                "or declare it as a field of the model."
-            )
-        if key in self.context.user_keys:
-            self._read()
-
-    def _stored_permanent(self) -> bool:
-        if self.stored:
-            return self.stored.permanent
-        if self.ticket and self.origin is Origin.UNREAD:
-            return self.ticket.permanent
-
-        return self.context.permanent
-
-    def _user_of(self, values: Mapping[str, t.Any]) -> str | None:
-        return owner_of(values, self.context.user_keys)
+        self._draft.load()
+        unchanged = self._draft.is_loaded and self._draft.recorded("deadline") == exact
+        self._draft.intents = self._draft.intents._replace(deadline=None if unchanged else (exact,))
 
 
-def _within_int64(key: str, number: Number) -> Number:
-    if isinstance(number, int) and number not in codec.INT64:
-        raise TypeError(f"Session key {key!r} would grow beyond 64 bits, which the database cannot increment.")
+def draft_of(session: SessionMixin) -> SessionDraft:
+    """The request's work behind a session; the session itself shows only its keys and its vocabulary."""
+    own = t.cast("ServerSideSession", session)
+    return own._begun or own._draft  # noqa: SLF001 - the one way in
 
-    return number
+
+def current_user_id(session: SessionMixin) -> str | None:
+    """Who is logged in: the text of the first ``SESSION_USER_KEY`` that *session* holds; ``None`` for nobody.
+
+    It is what ``of_user`` and ``revoke_user`` take: ``sessions.revoke_user(current_user_id(session))``.
+    """
+    draft = draft_of(session)
+    draft.load()
+    return draft.user()

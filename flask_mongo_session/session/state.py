@@ -1,98 +1,124 @@
-"""Which session a request is about: what its cookie says, and what became of the record that it names."""
+"""What is known of a request's session: immutable values that are replaced, never changed."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import enum
+import hashlib
+import secrets
 import typing as t
 
-from flask.sessions import SessionMixin
+from flask_mongo_session.document.record import Document
+from flask_mongo_session.document.standing import Missing
 
-from flask_mongo_session.document.record import Missing
-
-from .tokens import CookieContent, session_id
-
-CookieReader = t.Callable[[], CookieContent | None]
+_TOKEN_BYTES, _ID_BYTES = 32, 16
 
 
-class Origin(enum.Enum):
-    """What is known of the record that the cookie names."""
+class Secret(str):
+    """Text that no ``repr`` shows: error reporters send that of every local variable to somebody."""
 
-    #: No cookie of ours came, or the session was cleared: there is none.
-    NONE = "none"
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """How long it is."""
+        return f"<secret of {len(self)} characters>"
+
+
+def new_token() -> Secret:
+    """A fresh secret of 256 random bits, 43 characters (OWASP ASVS 5.0 7.2.3 asks for 128)."""
+    return Secret(secrets.token_urlsafe(_TOKEN_BYTES))
+
+
+def new_session_id() -> str:
+    """A fresh session id of 128 random bits, 22 characters; safe to show, to log and to link to."""
+    return secrets.token_urlsafe(_ID_BYTES)
+
+
+def token_hash(token: str) -> bytes:
+    """The SHA-256 of a token: all that the database gets to see of it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+@dataclasses.dataclass(repr=False, slots=True)
+class CookieContent:
+    """What a session cookie says. The extras only save a read; they decide nothing that the database does not check."""
+
+    sid: str
+    #: The secret.
+    token: str
+    permanent: bool = False
+    #: When the session ends however much it is used, in UTC milliseconds.
+    deadline: int | None = None
+    #: A second secret, where nobody could say whether a rotation to it had been stored.
+    pending: str | None = None
+    #: The SHA-256 of the first secret.
+    hashed: bytes = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.token = Secret(self.token)
+        if self.pending is not None:
+            self.pending = Secret(self.pending)
+        self.hashed = hashlib.sha256(self.token.encode("utf-8", "surrogatepass")).digest()
+
+    def __repr__(self) -> str:
+        """Without the secrets."""
+        return f"<CookieContent of {self.sid}>"
+
+
+class Phase(enum.Enum):
+    """How far a request has come with the session that its cookie names."""
+
+    #: There is none: no cookie, or not one of ours.
+    NEW = "new"
     #: There may be one; nobody has looked.
     UNREAD = "unread"
-    #: It was found, alive.
+    #: It was found alive.
     LOADED = "loaded"
-    #: It was looked for in vain.
+    #: It was not found, or is over.
     GONE = "gone"
-    #: A rotation has just ended it: the browser is about to get a better cookie than this request could give.
+    #: A rotation or a log-out overtook this request; the browser is about to get a better cookie.
     SUPERSEDED = "superseded"
-    #: The database did not answer; the session is empty and read-only.
+    #: The database did not answer; the session is empty, and nothing of it is saved.
     FAILED = "failed"
 
 
-class Identity(SessionMixin):
-    """The part of a session that knows whose it is.
+class SessionState(t.NamedTuple):
+    """What is known of a session at one moment of a request."""
 
-    What the cookie says is given as a ticket, or as what reads one when somebody wants to know: to verify a signature
-    costs more than all the rest of a request that does not use its session.
-    """
+    phase: Phase
+    #: What the cookie said, or is to say: with the token in use, also of a cookie that came with two.
+    cookie: CookieContent | None = None
+    #: The record as loaded while it was alive.
+    loaded: Document | None = None
+    #: The record as found last, whatever its standing, or as it was stored by this request.
+    record: Document | None = None
+    #: When it was loaded, by the database's clock and by :func:`flask_mongo_session.mongo.clock.boottime`.
+    loaded_at: dt.datetime | None = None
+    read_at: float = 0.0
+    #: Why the session that the cookie named is not to be had.
+    reason: Missing | None = None
 
-    #: What the cookie is to say; for the one who saves.
-    ticket: CookieContent | None
-    origin: Origin
-    #: What it said when it came, and its text.
-    presented: CookieContent | None
-    received: str | None = None
-    #: Why the cookie's session was not to be had, and which one it was.
-    rejection: Missing | None = None
-    rejected_sid: str | None = None
-    _sid: str | None = None
 
-    def __init__(self, ticket: CookieContent | CookieReader | None) -> None:
-        if callable(ticket):
-            self._read_ticket = ticket
-        else:
-            self._open(ticket)
+#: Nobody has asked yet what the cookie says.
+UNOPENED: t.Final = SessionState(Phase.UNREAD)
 
-    if not t.TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> t.Any:
-            """Only for what is not there yet: the ticket, and what follows from it."""
-            if name not in ("ticket", "presented", "origin") or "_read_ticket" not in self.__dict__:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+class Intents(t.NamedTuple):
+    """What a request wants done with its session as a whole."""
 
-            self._open(self._read_ticket())
-            return self.__dict__[name]
+    #: ``clear()`` or ``destroy()``: what is stored ends; what is written afterwards shares nothing with it.
+    cleared: bool = False
+    #: One user follows another: as *cleared*, but it is no log-out.
+    replaced: bool = False
+    #: The user was to be taken out, but none was to be seen.
+    dismissed: bool = False
+    regenerate: bool = False
+    confirm: bool = False
+    #: ``None`` where nobody said anything.
+    permanent: bool | None = None
+    #: The chosen deadline; a tuple, since ``None`` is one.
+    deadline: tuple[dt.datetime | None] | None = None
 
-    def _open(self, ticket: CookieContent | None) -> None:
-        """What was set meanwhile stays."""
-        known = self.__dict__
-        known.setdefault("presented", ticket)
-        known.setdefault("ticket", ticket)
-        known.setdefault("origin", Origin.NONE if ticket is None else Origin.UNREAD)
 
-    @property
-    def unopened(self) -> bool:
-        """Whether nobody wanted to know so far what the cookie says."""
-        return "origin" not in self.__dict__
-
-    @property
-    def token(self) -> str | None:
-        """The secret in the cookie; ``None`` before the first save. Never log it: :attr:`sid` is for that."""
-        return self.ticket.token if self.ticket and self.origin is not Origin.GONE else None
-
-    @property
-    def sid(self) -> str | None:
-        """The session id, safe to show, to store and to log; ``None`` before the first save."""
-        token = self.token
-        if token is None:
-            return None
-
-        if self._sid is None:
-            self._sid = session_id(token)
-        return self._sid
-
-    def reject(self, why: Missing) -> None:
-        """Remember that the cookie's session was not to be had."""
-        self.rejection, self.rejected_sid = why, self.sid
+NOTHING: t.Final = Intents()

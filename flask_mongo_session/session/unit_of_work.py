@@ -1,312 +1,391 @@
-"""Which commands a finished request owes the database: none, or one; a rotation two.
-
-Knows sessions and the store, neither cookies nor responses.
-"""
+"""Carries out what a finished request owes the database, and says what its cookie may rely on."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import enum
 import typing as t
 
-from flask_mongo_session.document.changes import UNSET
-from flask_mongo_session.document.filters import MARK_SECONDS
-from flask_mongo_session.document.record import Metadata, Missing, StoredSession
-from flask_mongo_session.exceptions import SessionStoreUnavailable
-from flask_mongo_session.mongo.bson_types import milliseconds
-from flask_mongo_session.storage.ending import EndingCommands
-from flask_mongo_session.storage.user_sessions import UserSessions
+from flask_mongo_session import signals
+from flask_mongo_session.document import filters
+from flask_mongo_session.document.changes import REMOVE, WIDE, Changes
+from flask_mongo_session.document.mapper import Fields, Update
+from flask_mongo_session.document.standing import Standing
+from flask_mongo_session.exceptions import SessionStoreUnavailable, TooManySessions
+from flask_mongo_session.mongo import clock
+from flask_mongo_session.storage.repository import SessionRepository
 
-from .framing import (
-    changed_frame,
-    known_deadline,
-    new_frame,
-    optional_milliseconds,
-    renewed_ticket,
-    rotated_frame,
-    ticket_of,
-)
+from . import metadata
+from .draft import FRESH, SessionDraft
 from .lifetime import Policy
-from .session import ServerSideSession
-from .state import Origin
-from .tokens import CookieContent, new_token, session_id
+from .overtaken import end_merged, end_overtaken, merge_writes
+from .plan import Step, UserChange, Wishes, plan
+from .state import NOTHING, UNOPENED, CookieContent, Phase, SessionState, new_session_id, new_token
+from .writing import check_room, live, remember, renew, send, send_whole
 
-#: How often a write follows a deadline that others keep moving.
-_ATTEMPTS = 3
-#: How far apart the halves of a rotation may be: a log-out has to find the first's mark until the second is there.
-_ROTATION_TIME = dt.timedelta(seconds=MARK_SECONDS / 2)
+#: Seconds for which a load alone says that its token is the current one.
+_KNOWN_SECONDS = 0.1
 
 
 class Outcome(enum.Enum):
-    """What the cookie has to follow."""
+    """What the request knows of its cookie's token at its end."""
 
-    #: Nothing is known to live under the cookie, and nothing was stored.
-    NOTHING = "nothing"
-    #: The live session was read and not changed.
-    LIVE = "live"
-    #: Nothing of the content changed, but the cookie's value has to: it carries the time of the last touch.
-    RENEWED = "renewed"
-    #: Something was stored.
-    STORED = "stored"
-    #: The session was ended.
+    #: Nothing certain: the cookie is left alone.
+    UNKNOWN = "unknown"
+    #: It is the current one, or the new one is.
+    CURRENT = "current"
+    #: This request ended the session.
     ENDED = "ended"
 
 
 class UnitOfWork:
-    """One request's save; :meth:`save` is called once."""
+    """One request's save; :meth:`save` is called once.
 
-    def __init__(self, session: ServerSideSession, store: EndingCommands, policy: Policy) -> None:
-        self._session = session
-        self._store = store
+    :param device: what is to be kept of the browser, ``ip`` and ``user_agent``; asked for when something is written.
+    """
+
+    __slots__ = ("_device", "_draft", "_policy", "_renewing", "_repository", "confirmed")
+
+    def __init__(
+        self,
+        draft: SessionDraft,
+        repository: SessionRepository,
+        policy: Policy,
+        device: t.Callable[[], t.Mapping[str, str]] = dict,
+    ) -> None:
+        self._draft = draft
+        self._repository = repository
         self._policy = policy
-        self._token: str | None = None
-        self._successor: str | None = None
+        self._device = device
+        #: The cookie that a rotation is to bring, from the moment at which it is sent until it is confirmed.
+        self._renewing: CookieContent | None = None
+        #: Whether a new token was stored, so that the cookie has to follow whatever else goes wrong.
+        self.confirmed = False
 
     def save(self) -> Outcome:
         """Send what is owed. Raises :exc:`SessionStoreUnavailable`, or what assigning a value would have raised."""
-        session = self._session
-        if session.origin is Origin.FAILED:
-            return Outcome.NOTHING
-        if session.quiet and session.origin in (Origin.UNREAD, Origin.LOADED):
-            return self._touch()
+        draft = self._draft
+        values = draft.values
+        if draft.closed:
+            return Outcome.UNKNOWN
+        if FRESH in values.changes:
+            draft.load_to_save()  # whether that confirms the user depends on what it was
+        if draft.everything:
+            draft.load_to_save()
+            values.write_all()
+        if values.handed_out or values.defaults:
+            values.settle()
 
-        self._end_cleared()
-        session.settle()
-        outcome = self._save_own()
-
-        if outcome is not Outcome.NOTHING:  # what was taken over stays where it was until it is kept here
-            self._end_merged()
+        state = draft.state if draft.state is not UNOPENED else draft.opened()
+        if values.changes or draft.intents is not NOTHING or draft.merges:
+            outcome = self._save_changes(state)
+        else:
+            outcome = self._used(state) if state.phase is Phase.LOADED else Outcome.UNKNOWN
+        draft.closed = True
         return outcome
 
-    def _end_cleared(self) -> None:
-        """A log-out comes first, whatever becomes of the rest; a log-in after it leaves a rotation's mark."""
-        session = self._session
-        user_id = session.user_id if session.cleared else None
+    def log_out(self) -> None:
+        """End a session that was cleared, though what was written after that could not be stored."""
+        draft = self._draft
+        if draft.intents.cleared and draft.values.changes:
+            draft.values.forget()
+            self._save_changes(draft.opened())
 
-        for sid, reason in session.ending:
-            if reason != "logout":
-                continue
-            if user_id is None:
-                self._store.end(sid, reason)
-            else:
-                self._store.supersede(sid, self._new_sid, user_id)
+    # -- deciding -----------------------------------------------------------------------------------------------------
 
-    def _end_merged(self) -> None:
-        for sid, reason in self._session.ending:
-            if reason != "logout":
-                self._store.end(sid, reason)
+    def _save_changes(self, state: SessionState) -> Outcome:
+        if state.phase is Phase.UNREAD and state.cookie and state.cookie.pending is not None:
+            state = self._draft.load_to_save(anyway=True)  # which of its two tokens is the current one
+        wishes = self._wishes(state)
+        outcome = self._carry_out(plan(state.phase, wishes, was_loaded=state.loaded is not None), wishes)
+        if self._draft.merges and outcome is Outcome.CURRENT:
+            end_merged(self._draft, self._repository)
 
-    @property
-    def _new_token(self) -> str:
-        """The successor's, should there be one."""
-        if self._token is None:
-            self._token = new_token()
+        return outcome
 
-        return self._token
+    def _wishes(self, state: SessionState) -> Wishes:
+        draft = self._draft
+        values, intents, loaded = draft.values, draft.intents, state.phase is Phase.LOADED
+        before, after = (draft.user_before, draft.user_after) if draft.user_touched else (None, None)
+        changed = bool(values.changes or draft.merges or intents.permanent is not None or intents.deadline)
+        written = bool(values.same) or not all(map(REMOVE.__eq__, values.changes.values()))
+        confirmed = loaded and (intents.confirm or FRESH in values.changes) and draft.confirmed
+        whole = intents.cleared or intents.replaced
+        fresh_from = {*values.changes, *values.same, *values.stored} if before != after or intents.cleared else ()
 
-    @property
-    def _new_sid(self) -> str:
-        """The session id that goes with it."""
-        if self._successor is None:
-            self._successor = session_id(self._new_token)
+        return Wishes(
+            changed=changed,
+            written=written,
+            cleared=intents.cleared,
+            dismissed=intents.dismissed,
+            emptied=loaded and not written and bool(values.changes) and not values.keys(),
+            rotate=loaded and (intents.regenerate or whole or confirmed),
+            whole=whole,
+            user=UserChange.between(before, after) if before != after else UserChange.NONE,
+            user_before=before,
+            user_after=after,
+            remembered=FRESH in fresh_from and values.get(FRESH) is False,
+            touch=loaded and not changed and self._touch_is_due(state),
+        )
 
-        return self._successor
+    def _carry_out(self, step: Step, wishes: Wishes) -> Outcome:
+        """The step; where it found nothing, one look at the record says why, and one more attempt follows."""
+        attempt = {
+            Step.UPDATE: self._update,
+            Step.ROTATE: self._rotate,
+            Step.END: self._end,
+            Step.END_EMPTIED: self._end_emptied,
+        }.get(step)
+        if attempt is None:
+            return self._certain(step, wishes)
 
-    def _save_own(self) -> Outcome:
-        session = self._session
+        done = attempt(wishes)
+        if done is not None:
+            return done
+        if self._look_again() is not Standing.LIVE:
+            state = self._draft.state
+            return self._carry_out(plan(state.phase, wishes, was_loaded=state.loaded is not None), wishes)
 
-        if session.origin is Origin.SUPERSEDED:
-            return self._save_superseded()
-        if session.ticket is None or session.origin is Origin.GONE:
-            return self._create()
-        if not (session.changes or session.regenerating or session.forced):
+        done = attempt(wishes)
+        if done is None:
+            raise SessionStoreUnavailable
+        return done
+
+    def _certain(self, step: Step, wishes: Wishes) -> Outcome:
+        """A step that does not depend on the session being alive."""
+        if step is Step.CREATE:
+            return self._create(wishes)
+        if step is Step.MERGE:
+            merge_writes(self._draft, self._repository)
+            return Outcome.UNKNOWN
+        if step is Step.TOUCH:
             return self._touch()
-        if session.emptied and self._end_emptied():
-            return self._finish(Outcome.ENDED, None, None)
-        if session.regenerating or (session.user_changed and self._policy.rotate_on_login):
-            return self._rotate()
 
-        return self._change()
+        state = self._draft.state
+        return self._used(state) if state.phase is Phase.LOADED else Outcome.UNKNOWN
 
-    def _save_superseded(self) -> Outcome:
-        """Only a log-in stands, as a session of its own: of two log-ins in parallel the later one. And a log-out."""
-        session = self._session
-        if session.user_id is not None and session.user_changed:
-            return self._create()
-        if session.user_dismissed and self._store.end(self._sid):
-            return self._finish(Outcome.ENDED, None, None)
+    def _look_again(self) -> Standing:
+        """Find out why an update found nothing, and go on from there."""
+        self._renewing = None
+        draft, state = self._draft, self._draft.state
+        cookie = t.cast("CookieContent", state.cookie)
+        found = draft.source.find(cookie.sid, cookie.hashed)
+        state = state._replace(record=found.record)
+        if found.standing is Standing.SUPERSEDED:
+            state = state._replace(phase=Phase.SUPERSEDED)
+        elif found.standing is Standing.GONE:
+            state = state._replace(phase=Phase.GONE)
+            reason = found.reason.value if found.reason else None
+            self._repository.announce(signals.session_rejected, sid=cookie.sid, reason=reason)
+        elif state.loaded is None:
+            check_room(draft, self._repository, found.record or {})
 
-        return Outcome.NOTHING
+        draft.state = state
+        return found.standing
 
-    # -- new ----------------------------------------------------------------------------------------------------------
+    # -- used ---------------------------------------------------------------------------------------------------------
 
-    def _create(self) -> Outcome:
-        session = self._session
-        encoded: dict[str, t.Any] = {}
-        session.changes.replay(encoded)
-        if not encoded:
-            return Outcome.ENDED if session.cleared else Outcome.NOTHING
+    def _used(self, state: SessionState) -> Outcome:
+        """The session was read and not changed."""
+        record = state.record or {}
+        if not self._policy.refresh:
+            return Outcome.UNKNOWN
+        if self._policy.is_due(record.get("touched_at"), t.cast("dt.datetime", state.loaded_at)):
+            return self._touch()
+        if record.get("permanent") is True and clock.boottime() - state.read_at < _KNOWN_SECONDS:
+            return Outcome.CURRENT
 
-        frame = new_frame(session, self._policy, self._store.now())
-        self._check_room(frame.user_id)
-        sid = self._new_sid
-        if not self._store.create(sid, encoded, frame) or not self._is_admitted(sid):
-            return Outcome.NOTHING
+        return Outcome.UNKNOWN
 
-        return self._finish(Outcome.STORED, ticket_of(self._new_token, frame), self._stored(sid, encoded, frame))
+    def _touch_is_due(self, state: SessionState) -> bool:
+        touched_at = (state.record or {}).get("touched_at")
+        return self._policy.refresh and self._policy.is_due(touched_at, t.cast("dt.datetime", state.loaded_at))
+
+    def _touch(self) -> Outcome:
+        draft, repository = self._draft, self._repository
+        if repository.connection.known_to_be_away:
+            return Outcome.UNKNOWN
+
+        try:
+            now = repository.now()
+        except SessionStoreUnavailable:
+            return Outcome.UNKNOWN
+        deadline = metadata.known_deadline(draft)
+        fields = {"expires_at": self._policy.expiry(now, deadline), "touched_at": now, **self._device()}
+        confirmed = (draft.state.record or {}).get("permanent") is True  # only then a cookie depends on it
+        if not repository.touch({**live(draft, now), "deadline": deadline}, fields, confirmed=confirmed):
+            return Outcome.UNKNOWN
+
+        remember(draft, fields)
+        return Outcome.CURRENT if confirmed else Outcome.UNKNOWN
 
     # -- changed ------------------------------------------------------------------------------------------------------
 
-    def _change(self) -> Outcome:
-        session, known = self._session, known_deadline(self._session)
-        if session.user_changed:
-            self._check_room(session.user_id)
-            self._note_user()
+    def _update(self, _wishes: Wishes) -> Outcome | None:
+        draft, repository = self._draft, self._repository
+        state, changes = draft.state, draft.values.changes
+        now = repository.connection.clock.known() or repository.now()
+        cookie = t.cast("CookieContent", state.cookie)
+        chosen = filters.one_live(cookie.sid, cookie.hashed, now)
+        fields = {} if draft.intents is NOTHING else metadata.changed(draft)
+        if self._moves_expiry(state, now):
+            known = metadata.known_deadline(draft)
+            if "deadline" not in fields:
+                chosen["deadline"] = known  # the new expiry is computed from it
+            deadline = fields.get("deadline", known)
+            fields.update(expires_at=self._policy.expiry(now, deadline), touched_at=now, **self._device())
 
-        for _ in range(_ATTEMPTS):
-            frame = changed_frame(session, self._policy, self._store.now(), known)
-            if self._store.change(self._sid, session.changes, known, frame, size=session.known_size()):
-                return self._changed(frame) if self._is_admitted(self._sid) else Outcome.NOTHING
+        if len(changes) <= WIDE or not send_whole(draft, repository, chosen, fields):
+            update = draft.context.mapper.update(chosen["_id"], changes, fields)
+            if not update:
+                return Outcome.UNKNOWN
+            if not send(draft, repository, chosen, update):
+                return None
 
-            lives, deadline, superseded = self._store.peek(self._sid)
-            if superseded:
-                session.reject(Missing.SUPERSEDED)
-                return Outcome.NOTHING
-            if not lives or deadline == known:
-                return self._vanished()
-            known = deadline
+        if fields:
+            remember(draft, fields)
+        if signals.session_updated.receivers and (changes or fields.keys() & {"permanent", "deadline"}):
+            repository.announce(signals.session_updated, sid=chosen["_id"], keys=changes.names)
+        return Outcome.CURRENT
 
-        raise SessionStoreUnavailable
+    def _moves_expiry(self, state: SessionState, now: dt.datetime) -> bool:
+        """A write that did not read always moves it, since it cannot know; others when a touch is due."""
+        if state.loaded is None or self._draft.merges or self._draft.intents.deadline is not None:
+            return True
 
-    def _changed(self, frame: Metadata) -> Outcome:
-        session = self._session
-        ticket = renewed_ticket(t.cast("CookieContent", session.ticket), self._policy, frame)
-        if session.stored is None:
-            return self._finish(Outcome.STORED, ticket, None)
+        return self._policy.is_due(state.loaded.get("touched_at"), now)
 
-        encoded = {**session.stored.encoded}
-        session.changes.replay(encoded)
-        return self._finish(Outcome.STORED, ticket, self._stored(self._sid, encoded, frame))
+    # -- new ----------------------------------------------------------------------------------------------------------
 
-    def _vanished(self) -> Outcome:
-        """What was loaded and changed is dropped; what was written without reading belongs to a new session."""
-        session = self._session
-        if session.origin is not Origin.UNREAD:
-            session.reject(Missing.UNKNOWN)
-            return Outcome.NOTHING
+    def _create(self, wishes: Wishes) -> Outcome:
+        draft, repository = self._draft, self._repository
+        before = draft.state.cookie.sid if draft.state.cookie else None
+        copies = self._may_copy(wishes)
+        encoded = draft.values.all_encoded() if copies else draft.values.written_so_far()
+        if not encoded:
+            return Outcome.UNKNOWN
 
-        session.missed(Missing.UNKNOWN)
-        return self._create()
+        draft.state = draft.state if copies else draft.state._replace(loaded=None)
+        cookie = CookieContent(draft.new_sid or new_session_id(), new_token())
+        now, sid, user = repository.now(), cookie.sid, wishes.user_after
+        fields = {**metadata.created(draft, self._policy, now, cookie.hashed, wishes), **self._device()}
+        if not repository.insert(draft.context.mapper.document(sid, encoded, fields)):
+            raise SessionStoreUnavailable
 
-    def _note_user(self) -> None:
-        """Only where log-in does not rotate: the record follows the key."""
-        session = self._session
-        session.changes.user_id = session.user_id
-        session.changes.authenticated_at = None if session.user_id is None else self._store.now()
+        self._renewed(cookie, fields)
+        repository.announce(signals.session_created, sid=sid, user_id=user)
+        return self._admitted(user, before) if user else Outcome.CURRENT
 
-    def _end_emptied(self) -> bool:
-        session = self._session
-        if session.user_changed:
-            return self._store.end(self._sid)
+    def _may_copy(self, wishes: Wishes) -> bool:
+        """Whether a log-in that was overtaken takes what it had loaded along: then a double click loses no cart.
 
-        return self._store.end_if_unchanged(t.cast("StoredSession", session.stored))
+        Not if somebody was, or had been, logged in there, nor if the record has ended.
+        """
+        state = self._draft.state
+        if state.phase is not Phase.SUPERSEDED or state.loaded is None or wishes.whole:
+            return False
+
+        return wishes.user is UserChange.LOGIN and "ended_at" not in (state.record or {"ended_at": None})
 
     # -- rotated ------------------------------------------------------------------------------------------------------
 
-    def _rotate(self) -> Outcome:
-        session, store = self._session, self._store
-        sid, now = self._new_sid, store.now()
-        store.check_fits(session.known_size())
-        self._check_room(session.user_id)
+    def _rotate(self, wishes: Wishes) -> Outcome | None:
+        draft, repository = self._draft, self._repository
+        cookie, mapper = t.cast("CookieContent", draft.state.cookie), draft.context.mapper
+        renewed, known = CookieContent(cookie.sid, new_token()), metadata.known_deadline(draft)
+        now = repository.connection.clock.known() or repository.now()
+        fields = metadata.rotated(draft, self._policy, now, renewed.hashed, known, wishes)
+        fields.update(self._device())
+        self._renewing = renewed
+        chosen = {**filters.one_live(cookie.sid, cookie.hashed, now), "deadline": known}
+        wide = len(draft.values.changes) > WIDE and not wishes.whole
+        if not (wide and send_whole(draft, repository, chosen, fields)):
+            if wishes.whole:
+                update: Update = mapper.replacement(cookie.sid, draft.values.written_so_far(), fields)
+            else:
+                update = mapper.update(cookie.sid, draft.values.changes, fields)
+            if not send(draft, repository, chosen, update, whole=wishes.whole):
+                return None
 
-        latest = store.retire(self._sid, sid, session.user_id if session.user_changed else UNSET, now)
-        if isinstance(latest, Missing):
-            return self._rotated_nothing()
-
-        encoded = latest.encoded
-        session.changes.replay(encoded)
-        if not encoded:
-            return self._finish(Outcome.ENDED, None, None)
-
-        frame = rotated_frame(session, self._policy, now, latest)
-        in_time = store.now() - now < _ROTATION_TIME
-        stored = in_time and store.succeed(latest.sid, sid, encoded, frame)
-        if not (stored and self._is_admitted(sid)):
-            session.reject(Missing.UNKNOWN)
-            return Outcome.NOTHING
-
-        return self._finish(Outcome.STORED, ticket_of(self._new_token, frame), self._stored(sid, encoded, frame))
-
-    def _rotated_nothing(self) -> Outcome:
-        """The record was gone: a log-in starts anew with what it wrote, a log-out goes after a rotation under way."""
-        session = self._session
-        if not session.user_changed:
-            session.reject(Missing.UNKNOWN)
-            return Outcome.NOTHING
-        if session.user_id is None:
-            ended = self._store.end(self._sid)
-            return self._finish(Outcome.ENDED, None, None) if ended else Outcome.NOTHING
-
-        return self._create()
-
-    # -- limited ------------------------------------------------------------------------------------------------------
-
-    def _check_room(self, user_id: str | None) -> None:
-        """Raise :exc:`TooManySessions` for a log-in that has no room, before anything is lost by it."""
-        if self._policy.max_per_user and user_id is not None and self._session.user_changed:
-            UserSessions(self._store).check_room(user_id, self._policy.max_per_user)
-
-    def _is_admitted(self, sid: str) -> bool:
-        """After a log-in: end what is too many; ``False`` when a later log-in of the same moment took the place."""
-        limit = self._policy.max_per_user
-        if limit is None or not self._session.user_changed or self._session.user_id is None:
-            return True
-
-        return UserSessions(self._store).enforce(sid, self._session.user_id, limit)
-
-    # -- touched ------------------------------------------------------------------------------------------------------
-
-    def _touch(self) -> Outcome:
-        session = self._session
-        ticket = t.cast("CookieContent", session.ticket)
-        loaded = session.stored
-        if loaded and (ticket.permanent, ticket.deadline) != (loaded.permanent, optional_milliseconds(loaded.deadline)):
-            session.ticket = ticket = ticket._replace(
-                permanent=loaded.permanent, deadline=optional_milliseconds(loaded.deadline)
-            )
-            return Outcome.RENEWED
-        if not self._policy.wants_touch(ticket.touched, session.context.clock()):
-            return Outcome.LIVE if loaded else Outcome.NOTHING
-
-        return self._send_touch(ticket)
-
-    def _send_touch(self, ticket: CookieContent) -> Outcome:
-        session, known = self._session, known_deadline(self._session)
-        touched = self._store.touch(self._sid, known, self._policy.expiry, session.context.device)
-        if touched is None:
-            return Outcome.LIVE if session.stored else Outcome.NOTHING
-
-        session.ticket = ticket._replace(touched=milliseconds(touched))
-        if session.stored:
-            session.stored = session.stored.touched(touched, self._policy.expiry(touched, known))
-        return Outcome.RENEWED
-
-    # -- shared -------------------------------------------------------------------------------------------------------
+        self._renewing = None
+        self._renewed(renewed, fields)
+        if signals.session_regenerated.receivers:
+            reason, user = _reason(wishes, confirmed=draft.intents.confirm), fields.get("user_id", self._user_id())
+            repository.announce(signals.session_regenerated, sid=cookie.sid, user_id=user, reason=reason)
+        return self._admitted(wishes.user_after, cookie.sid) if draft.context.limit else Outcome.CURRENT
 
     @property
-    def _sid(self) -> str:
-        return t.cast("str", self._session.sid)
+    def unconfirmed(self) -> CookieContent | None:
+        """A cookie with both tokens, while nobody can say whether a rotation was stored."""
+        cookie = self._draft.state.cookie
+        if self._renewing is None or cookie is None:
+            return None
 
-    def _stored(self, sid: str, encoded: dict[str, t.Any], frame: Metadata) -> StoredSession:
-        before, document = self._session.stored, {"_id": sid, **frame.fields()}
-        if before is not None and before.sid == sid:
-            document["created_at"] = before.created_at
+        return dataclasses.replace(cookie, pending=self._renewing.token)
 
-        return StoredSession(document, encoded, dict(self._session.values_now()))
+    def _user_id(self) -> str | None:
+        return t.cast("str | None", (self._draft.state.record or {}).get("user_id"))
 
-    def _finish(self, outcome: Outcome, ticket: CookieContent | None, stored: StoredSession | None) -> Outcome:
-        ending = self._session.ending
-        self._session.saved(ticket, stored)
-        self._session.ending = [(sid, reason) for sid, reason in ending if reason != "logout"]
+    def _admitted(self, user: str | None, before: str | None) -> Outcome:
+        """Keep the number of the user's sessions in bounds, now that this one is stored."""
+        draft = self._draft
+        limit, cookie = draft.context.limit, t.cast("CookieContent", draft.state.cookie)
+        if limit is None or user is None or user == draft.user_before or limit.enforce(user, cookie.sid, before):
+            return Outcome.CURRENT
+        if limit.refuses:
+            self._take_user_out(cookie.sid)
+            raise TooManySessions(limit.allowed)
 
-        return outcome
+        return Outcome.UNKNOWN
+
+    def _take_user_out(self, sid: str) -> None:
+        """Undo a log-in that came too late to be refused; the data stays."""
+        context, changes = self._draft.context, Changes()
+        for key in context.user_keys:
+            changes.remove(key)
+        update = context.mapper.update(sid, changes, {"user_id": None, "authenticated_at": None})
+        self._repository.update(live(self._draft, self._repository.now()), update)
+
+    # -- ended --------------------------------------------------------------------------------------------------------
+
+    def _end(self, wishes: Wishes) -> Outcome | None:
+        draft, repository, now = self._draft, self._repository, self._repository.now()
+        if draft.state.phase in (Phase.LOADED, Phase.UNREAD):
+            return self._ended() if repository.end(live(draft, now), now) else None
+
+        if end_overtaken(draft, repository, now):
+            return self._ended()
+        if draft.state.phase is Phase.GONE and wishes.written and draft.state.loaded is None:
+            return self._create(wishes)
+        return Outcome.UNKNOWN
+
+    def _end_emptied(self, wishes: Wishes) -> Outcome | None:
+        """End a session that holds exactly what was loaded, so that a key added meanwhile is not lost."""
+        draft, now = self._draft, self._repository.now()
+        same = draft.context.mapper.same_content(draft.state.loaded or {})
+        if self._repository.end({**live(draft, now), **same}, now):
+            return self._ended()
+
+        return self._update(wishes)
+
+    def _ended(self) -> Outcome:
+        draft = self._draft
+        cookie = t.cast("CookieContent", draft.state.cookie)
+        self._repository.announce(signals.session_destroyed, sid=cookie.sid, reason="logout")
+        draft.state = SessionState(Phase.NEW)
+        draft.values.forget()
+        return Outcome.ENDED
+
+    def _renewed(self, cookie: CookieContent, fields: Fields) -> None:
+        renew(self._draft, cookie, fields)
+        self.confirmed = True
+
+
+def _reason(wishes: Wishes, *, confirmed: bool) -> str:
+    if wishes.user is not UserChange.NONE:
+        return str(wishes.user.value)
+    if wishes.cleared:
+        return "clear"
+
+    return "confirm" if confirmed else "regenerate"

@@ -1,329 +1,310 @@
-"""A mapping over one session's record: loads on the first read, checks what is assigned, records what changes."""
+"""The keys of a session as one request sees them, and what it does to them: no cookie, no I/O.
+
+Values are decoded key by key as they are read. What is handed out and may change in place is compared with what is
+stored when the request ends.
+"""
 
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+
+from bson.objectid import ObjectId
 
 from flask_mongo_session.document import codec
-from flask_mongo_session.document.changes import Changes, added, listed
-from flask_mongo_session.document.record import Missing, StoredSession
-from flask_mongo_session.document.schema import Schema
-from flask_mongo_session.exceptions import SessionStoreUnavailable
+from flask_mongo_session.document.changes import (
+    ABSENT,
+    REMOVE,
+    Assign,
+    Changes,
+    Number,
+    added,
+    applied,
+    listed,
+)
+from flask_mongo_session.document.mapper import DocumentMapper, warn_of_damage
+from flask_mongo_session.exceptions import DamagedDocument, EncryptionUnsupported
 
-from .state import CookieReader, Identity, Origin
-from .tokens import CookieContent
-
-if t.TYPE_CHECKING:
-    from typing_extensions import Self
-
-_REQUIRED: t.Final[t.Any] = object()
-
-Loader = t.Callable[[str], StoredSession | Missing]
-
-
-class SessionContext(t.NamedTuple):
-    """What a session has to be told, since it knows no application."""
-
-    #: The keys that may name the user; the first present counts.
-    user_keys: tuple[str, ...] = ()
-    #: What a new session starts as.
-    permanent: bool = False
-    #: The database's now, in UTC milliseconds, as far as it is known without asking.
-    clock: t.Callable[[], int] = int
-    #: What is to be kept of the browser: ``ip``, ``user_agent``.
-    device: Mapping[str, str] = {}
+#: Types of free-form values of which every value is stored as it is.
+_AS_IS = frozenset({type(None), bool, float, bytes, ObjectId})
+#: Types of which values that are not equal are not stored alike, either.
+_SIMPLE = frozenset({str, int})
+#: Types of free-form values that are read as they are stored.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, ObjectId})
 
 
-class TrackedValues(Identity):
-    """The keys of a session, and what a request did to them. Works outside every Flask context."""
+class TrackedValues:
+    """Values by session key, over what is stored, with the changes of this request on top.
 
-    accessed = False
-    #: The record as it was found, or as this request left it; for the one who saves.
-    stored: StoredSession | None = None
-    #: Whether a new token was asked for, whether the user was authenticated anew, whether all keys were emptied.
-    regenerating = confirmed = cleared = False
-    #: Whether the user was to be taken out where none was to be seen, as right after a rotation.
-    user_dismissed = False
-    #: Whether something was written after the database did not answer; it is kept nowhere.
-    unsaved = False
-    _everything = _was_modified = False
+    Whoever uses it loads the record first where a method says so.
+    """
 
-    def __init__(
-        self,
-        schema: Schema,
-        loader: Loader,
-        ticket: CookieContent | CookieReader | None = None,
-        context: SessionContext | None = None,
-    ) -> None:
-        super().__init__(ticket)
-        self._schema = schema
-        self._loader = loader
-        self.context = context or SessionContext()
-        #: What this request did so far; for the one who saves.
+    __slots__ = (
+        "_known",
+        "_mapper",
+        "_schema",
+        "changes",
+        "defaults",
+        "handed_out",
+        "looked_at",
+        "looking",
+        "same",
+        "sid",
+        "stored",
+    )
+
+    def __init__(self, mapper: DocumentMapper) -> None:
+        self._mapper = mapper
+        self._schema = mapper.schema
+        #: What this request did so far, but for what was changed in place and not settled yet.
         self.changes = Changes()
-        #: Other records that end with this request, and why.
-        self.ending: list[tuple[str, str]] = []
-        self._values: dict[str, t.Any] = {}
-        self._watched: set[str] = set()
-        self._defaults: dict[str, t.Any] = {}
-
-    @property
-    def quiet(self) -> bool:
-        """Whether this request did nothing that could have changed the session."""
-        return not (
-            self._watched
-            or self._defaults
-            or self.changes
-            or self.ending
-            or self.regenerating
-            or self.confirmed
-            or self.cleared
-            or self._everything
-        )
-
-    def __repr__(self) -> str:
-        """Counts, never contents, and no token."""
-        count = "unread" if self.origin is Origin.UNREAD else len(self._values)
-        return f"<{type(self).__name__} keys={count} {self.origin.value}>"
-
-    def __getitem__(self, key: str) -> t.Any:
-        if key not in self.changes.assigned:
-            self._read()
-
-        try:
-            value = self._values[key]
-        except KeyError:
-            return self._default(key)
-
-        if type(value) not in codec.IMMUTABLE:
-            self._watched.add(key)
-        return value
-
-    def __setitem__(self, key: str, value: t.Any) -> None:
-        self._note_write()
-        encoded = self._schema.encode(key, value)
-        if key in self.context.user_keys:
-            self._read()
-
-        self._values[key] = kept = self._schema.keep(key, value, encoded)
-        self._defaults.pop(key, None)
-        self._record(key, encoded)
-        if type(kept) not in codec.IMMUTABLE:
-            self._watched.add(key)
-
-    def __delitem__(self, key: str) -> None:
-        self._read_to_remove(key)
-        del self._values[key]
-        self._watched.discard(key)
-
-        if self.stored and key in self.stored.encoded:
-            self.changes.remove(key)
-        else:
-            self.changes.discard(key)
-
-    def __contains__(self, key: object) -> bool:
-        if key not in self.changes.assigned:
-            self._read()
-
-        self._store_changed_defaults()
-        return key in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        self._read()
-        self._store_changed_defaults()
-        return iter(list(self._values))
+        #: Assigned values that were stored already; they are no change, but belong to what this request wrote.
+        self.same: dict[str, t.Any] = {}
+        #: The values as stored.
+        self.stored: Mapping[str, t.Any] = {}
+        #: Whether reading a key is noted, and which were read: their absence proves nothing to a later write.
+        self.looking = False
+        self.looked_at: set[str] | None = set()
+        #: Whose values they are.
+        self.sid = ""
+        self._known: dict[str, t.Any] = {}
+        #: Keys whose values may have been changed in place.
+        self.handed_out: set[str] = set()
+        #: Declared defaults that were handed out, with what they were encoded as.
+        self.defaults: dict[str, tuple[t.Any, t.Any]] = {}
 
     def __len__(self) -> int:
-        self._read()
-        self._store_changed_defaults()
-        return len(self._values)
+        """How many values are known without reading any more; for people."""
+        return len({*self._known, *self.stored})
 
-    def __ior__(self, other: Mapping[str, t.Any]) -> Self:
-        self.update(other)
-        return self
+    # -- what is stored ---------------------------------------------------------------------------------------------
 
-    def __or__(self, other: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return {**self, **other}
+    def compare(self) -> None:
+        """Drop, from what was written before the record was loaded, what it says already."""
+        for key, operation in list(self.changes.items()):
+            if type(operation) is Assign:
+                self._record(key, operation.encoded)
 
-    def __ror__(self, other: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return {**other, **self}
+    def forget(self) -> None:
+        """Go on over nothing at all: whatever was stored, read or written before has no meaning any more."""
+        self.stored, self._known, self.same = {}, {}, {}
+        self.changes, self.handed_out, self.defaults, self.looked_at = Changes(), set(), {}, set()
 
-    def copy(self) -> dict[str, t.Any]:
-        """The keys and values as a plain, shallow dictionary."""
-        return dict(self)
+    def written_so_far(self) -> dict[str, t.Any]:
+        """All that this request wrote, encoded, over nothing: what a new session starts with."""
+        written = {**self.same}
+        self.changes.replay(written)
+        return written
 
-    def get(
-        self,
-        key: str,
-        default: t.Any = None,
-        type: t.Callable[[t.Any], t.Any] | None = None,  # noqa: A002 - Werkzeug's name
-    ) -> t.Any:
-        """The value, converted by *type*; *default* when there is none or it does not convert (as in Werkzeug)."""
+    def all_encoded(self) -> dict[str, t.Any]:
+        """All values, encoded: what was loaded, with this request's changes."""
+        encoded = {key: found for key in self.stored if (found := self.open(key)) is not ABSENT}
+        self.changes.replay(encoded)
+        return encoded
+
+    # -- reading, once loaded ---------------------------------------------------------------------------------------
+
+    def get(self, key: str) -> t.Any:
+        """The value, or :data:`ABSENT`."""
+        if self.looking:
+            self._look_at(key)
+        known = self._known
+        if key in known:
+            return known[key]
+
+        plain = not (self.changes or self._mapper.encrypts or key in self._schema.declared)
+        encoded = self.stored.get(key, ABSENT) if plain else self._encoded(key)
+        if encoded is ABSENT or (plain and type(encoded) in _PLAIN):
+            if encoded is not ABSENT:
+                known[key] = encoded
+            return encoded
+
+        return self._decoded(key, encoded)
+
+    def default(self, key: str) -> t.Any:
+        """As ``defaultdict.__missing__``, but stored only when it is changed in place; raises :exc:`KeyError`."""
+        if key not in self.defaults:
+            value = self._schema.default(key)
+            fixed = type(value) in codec.IMMUTABLE
+            self.defaults[key] = value, ABSENT if fixed else self._schema.snapshot(key, value)
+
+        return self.defaults[key][0]
+
+    def has(self, key: object) -> bool:
+        """Whether there is a value."""
+        if not isinstance(key, str):
+            hash(key)  # raises as a dictionary does
+            return False
+
+        if self.defaults:
+            self.keep_changed_defaults()
+        return self.get(key) is not ABSENT
+
+    def keys(self) -> list[str]:
+        """All keys in the order in which they are stored, then the new ones in the order in which they came."""
+        if self.looking:
+            self.looked_at = None  # all of them
+        self.keep_changed_defaults()
+        every = dict.fromkeys((*self.stored, *self._known, *self.changes))
+        return [key for key in every if self.get(key) is not ABSENT]
+
+    def _look_at(self, key: str) -> None:
+        if self.looked_at is not None and type(self.changes.get(key)) is not Assign:
+            self.looked_at.add(key)
+
+    def _decoded(self, key: str, encoded: t.Any) -> t.Any:
+        """Decode a value that was not handed out before."""
         try:
-            value = self[key]
-        except KeyError:
-            return default
+            value = self._schema.decode(key, encoded)
+        except DamagedDocument as error:
+            warn_of_damage(self.sid, error)
+            return ABSENT
+        self._known[key] = value
+        if type(value) not in codec.IMMUTABLE:
+            self.handed_out.add(key)
+        return value
+
+    def _encoded(self, key: str) -> t.Any:
+        """The encoded value as it will be stored unless something is changed in place, or :data:`ABSENT`."""
+        operation = self.changes.get(key)
+        if type(operation) is Assign:
+            return operation.encoded
+
+        encoded = self.open(key)
+        return encoded if operation is None else applied(key, operation, encoded)
+
+    def open(self, key: str) -> t.Any:
+        """The stored value, decrypted where needed, still encoded; :data:`ABSENT` where there is none."""
+        stored = self.stored.get(key, ABSENT)
+        if stored is ABSENT or not self._mapper.encrypts:
+            return stored
 
         try:
-            return _converted(value, type)
-        except _NotConverted:
-            return default
+            return self._mapper.open(self.sid, key, stored)
+        except DamagedDocument as error:
+            warn_of_damage(self.sid, error)
+            return ABSENT
 
-    def pop(
-        self,
-        key: str,
-        default: t.Any = _REQUIRED,
-        type: t.Callable[[t.Any], t.Any] | None = None,  # noqa: A002
-    ) -> t.Any:
-        """Remove the key and return its value, converted as in :meth:`get`; KeyError without key and default."""
-        self._read_to_remove(key)
-        if key not in self._values:
-            self.user_dismissed |= key in self.context.user_keys
-            if default is _REQUIRED:
-                raise KeyError(key)
-            return default
+    # -- writing ----------------------------------------------------------------------------------------------------
 
-        value = self._values[key]
-        del self[key]
-        try:
-            return _converted(value, type)
-        except _NotConverted as error:
-            if default is _REQUIRED:
-                raise t.cast("Exception", error.__cause__) from None
-            return default
+    def assign(self, key: str, value: t.Any) -> None:
+        """Set a value; raises :exc:`UnstorableValue` or :exc:`InvalidFieldValue`."""
+        schema = self._schema
+        kind = type(value)
+        as_is = kind in _AS_IS or (kind is int and value in codec.INT64) or (kind is str and value.isascii())
+        if as_is and type(key) is str and key not in schema.declared:
+            encoded = kept = value
+        else:
+            encoded = schema.encode(key, value)
+            kept = schema.keep(key, value, encoded)
+        self._known[key] = kept
+        if self.defaults:
+            self.defaults.pop(key, None)
+        if type(kept) not in codec.IMMUTABLE:
+            self.handed_out.add(key)
 
-    def setdefault(self, key: str, default: t.Any = None) -> t.Any:
-        """The value, after assigning *default* when the key is absent."""
-        if key not in self:
-            self[key] = default
+        stored = self.stored.get(key, ABSENT)
+        if stored is ABSENT or (type(stored) in _SIMPLE and type(encoded) in _SIMPLE and stored != encoded):
+            self.changes[key] = Assign(encoded)
+        else:
+            self._record(key, encoded)
 
-        return self[key]
+    def remove(self, key: str) -> None:
+        """Remove a key that is there."""
+        self._known.pop(key, None)
+        self.handed_out.discard(key)
+        self.same.pop(key, None)
+        if key in self.stored:
+            self.changes[key] = REMOVE
+        else:
+            self.changes.pop(key, None)
+
+    def forbid(self, key: str) -> None:
+        """Remove a key wherever it may be stored, seen or not."""
+        self._known.pop(key, None)
+        self.handed_out.discard(key)
+        self.same.pop(key, None)
+        self.changes[key] = REMOVE
+
+    def increment(self, key: str, by: Number, *, blind: bool) -> None:
+        """Add to a number in the database; unless *blind* the value here follows."""
+        if not blind:
+            total = within_int64(key, added(key, _or(self.get(key), 0), by))
+            self._schema.encode(key, total)
+            self._known[key] = total
+        else:
+            self._known.pop(key, None)
+        self.changes.add(key, by)
+
+    def append(self, key: str, encoded: t.Any, limit: int | None, *, blind: bool) -> None:
+        """Append an encoded item to a list in the database; unless *blind* the list here follows."""
+        if not blind:
+            current = listed(key, _or(self.get(key), []))
+            current.append(self._schema.decode(key, [encoded])[0])
+            del current[: -limit if limit else 0]
+            self._known[key] = current
+            self.handed_out.add(key)
+        else:
+            self._known.pop(key, None)
+            self.handed_out.discard(key)
+        self.changes.append(key, encoded, limit)
+
+    def check_computable(self, key: str) -> None:
+        """Raise :exc:`EncryptionUnsupported` where the database cannot read the value."""
+        if self._schema.sealed and key not in self._schema.declared:
+            raise EncryptionUnsupported(
+                f"Session key {key!r} is encrypted, the database cannot compute with it: read and assign it, "
+                "or declare it as a field of the model."
+            )
+
+    # -- the end of the request -------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Record what was changed in place; raises what assigning it would have raised."""
-        for key in self._watched:
-            if key in self._values:
-                self._record_in_place(key, self._schema.encode(key, self._values[key]))
+        for key in self.handed_out:
+            encoded, value = self._encoded(key), self._known[key]
+            if encoded is ABSENT or self._schema.differs(key, value, encoded):
+                self._record(key, self._schema.encode(key, value))
 
-        self._store_changed_defaults()
-        if self._everything:
-            for key, value in self._values.items():
+        if self.defaults:
+            self.keep_changed_defaults()
+
+    def write_all(self) -> None:
+        """Record every value as a change, whether it is one or not."""
+        for key in self.keys():
+            self.changes.assign(key, self._schema.encode(key, self._known[key]))
+
+    def discard_changes(self) -> None:
+        """Forget every change of this request; the values stay as they are."""
+        self.changes, self.handed_out, self.same = Changes(), set(), {}
+
+    def keep_changed_defaults(self) -> None:
+        """A default that was changed in place is a value like any other."""
+        for key, (value, before) in list(self.defaults.items()):
+            if before is not ABSENT and self._schema.differs(key, value, before):
                 self.changes.assign(key, self._schema.encode(key, value))
-
-    def missed(self, why: Missing) -> None:
-        """What was written so far stays, for a new session; additions start from nothing."""
-        self.reject(why)
-        self.origin = Origin.SUPERSEDED if why is Missing.SUPERSEDED else Origin.GONE
-
-        encoded: dict[str, t.Any] = {}
-        self.changes.replay(encoded)
-        for key in (*self.changes.incremented, *self.changes.appended):
-            self._values[key] = self._schema.decode(key, encoded[key])
-        self.changes.assigned, self.changes.incremented, self.changes.appended = encoded, {}, {}
-
-    def fail(self) -> None:
-        """The database did not answer: empty from here on, and nothing is saved any more."""
-        self.origin = Origin.FAILED
-        self.changes, self.ending, self._values, self._watched, self._defaults = Changes(), [], {}, set(), {}
-        self.regenerating = self.confirmed = self.cleared = self._everything = self._was_modified = False
-
-    def values_now(self) -> dict[str, t.Any]:
-        """The values as they stand, without loading or watching."""
-        return self._values
-
-    def _read(self) -> None:
-        """Load the record unless that was done; what was written before stays on top."""
-        if self.origin is not Origin.UNREAD:
-            return
-
-        try:
-            found = self._loader(t.cast("str", self.sid))
-        except SessionStoreUnavailable:
-            self.fail()
-            raise
-
-        if isinstance(found, StoredSession):
-            self._adopt(found)
-        else:
-            self.missed(found)
-
-    def _adopt(self, found: StoredSession) -> None:
-        written, self._values = self._values, dict(found.data)
-        self.origin, self.stored = Origin.LOADED, found
-
-        for key, encoded in list(self.changes.assigned.items()):
-            self._values[key] = written[key]
-            self._record(key, encoded)
-        for key, by in self.changes.incremented.items():
-            self._values[key] = added(key, self._values.get(key, 0), by)
-        for key, push in self.changes.appended.items():
-            self._values[key] = self._schema.decode(key, push.onto(listed(key, found.encoded.get(key, []))))
+                self._known[key] = value
+                self.handed_out.add(key)
+                del self.defaults[key]
 
     def _record(self, key: str, encoded: t.Any) -> None:
-        """An assignment; of what is already there it is none."""
-        before = self.stored.encoded.get(key, _REQUIRED) if self.stored else _REQUIRED
-        if before is not _REQUIRED and codec.same(encoded, before):
-            self.changes.discard(key)
+        """An assignment; of what is stored already it is none."""
+        stored = self.open(key)
+        if stored is not ABSENT and codec.same(encoded, stored):
+            self.changes.pop(key, None)
+            self.same[key] = encoded
         else:
-            self.changes.assign(key, encoded)
-
-    def _record_in_place(self, key: str, encoded: t.Any) -> None:
-        push = self.changes.appended.get(key)
-        if push is None:
-            self._record(key, encoded)
-        elif not codec.same(encoded, push.onto(self.stored.encoded.get(key, []) if self.stored else [])):
-            self.changes.assign(key, encoded)
-
-    def _default(self, key: str) -> t.Any:
-        """As ``defaultdict.__missing__``, but stored only when it is changed in place."""
-        if key not in self._defaults:
-            self._defaults[key] = self._schema.default(key)
-
-        return self._defaults[key]
-
-    def _store_changed_defaults(self) -> None:
-        """A default that was changed in place is a value like any other."""
-        for key, value in list(self._defaults.items()):
-            encoded = self._schema.encode(key, value)
-            if not codec.same(encoded, self._schema.encode(key, self._schema.default(key))):
-                self._values[key] = self._defaults.pop(key)
-                self._watched.add(key)
-                self.changes.assign(key, encoded)
-
-    def _is_known(self, key: str) -> bool:
-        """Whether the value is this request's own, so that there is nothing to compute in the database."""
-        return (
-            self.origin in (Origin.NONE, Origin.GONE, Origin.SUPERSEDED)
-            or key in self.changes.assigned
-            or key in self.changes.removed
-            or key in self.context.user_keys
-        )
-
-    def _note_write(self) -> None:
-        """After a failure a write goes nowhere, and is remembered: an answer that relies on it must not go out."""
-        if self.origin is Origin.FAILED:
-            self.unsaved = True
-
-    def _read_to_remove(self, key: str) -> None:
-        """Read; where that fails, removing the user key was a log-out that nobody confirmed."""
-        try:
-            self._read()
-        finally:
-            if self.origin is Origin.FAILED:
-                self.unsaved = True
-                self.cleared |= key in self.context.user_keys
+            self.changes[key] = Assign(encoded)
+            self.same.pop(key, None)
 
 
-class _NotConverted(Exception):
-    """A typed access whose conversion failed; its cause is what the conversion raised."""
+def within_int64(key: str, number: Number) -> Number:
+    """*number*, or :exc:`TypeError` where the database cannot count that far."""
+    if isinstance(number, int) and number not in codec.INT64:
+        raise TypeError(f"Session key {key!r} would grow beyond 64 bits, which the database cannot increment.")
+
+    return number
 
 
-def _converted(value: t.Any, convert: t.Callable[[t.Any], t.Any] | None) -> t.Any:
-    if convert is None:
-        return value
-
-    try:
-        return convert(value)
-    except (ValueError, TypeError) as error:
-        raise _NotConverted from error
+def _or(value: t.Any, otherwise: t.Any) -> t.Any:
+    return otherwise if value is ABSENT else value

@@ -12,6 +12,8 @@ import pymongo
 from pymongo import IndexModel
 from pymongo.errors import ConnectionFailure, InvalidOperation, OperationFailure, PyMongoError
 
+from flask_mongo_session.document.filters import TOMBSTONE_LIFE
+from flask_mongo_session.exceptions import SetupError
 from flask_mongo_session.mongo.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 #: A TTL index cannot be taken back by ``collMod``, only be told to wait for ever: 68 years, the most the server
 #: accepts.
 NEVER_SECONDS = 2**31 - 1
+#: Seconds after the expiry at which a TTL index removes a record.
+TTL_SECONDS = int(TOMBSTONE_LIFE.total_seconds())
 
 #: Building indexes is tried so often while nobody answers, with so many seconds in between.
 _BUILD_ATTEMPTS, _BUILD_PAUSE = 20, 30.0
@@ -28,13 +32,13 @@ _INDEX_CONFLICTS = (85, 86)  # IndexOptionsConflict, IndexKeySpecsConflict
 def index_models(specs: t.Iterable[t.Mapping[str, t.Any]], *, ttl: bool) -> list[IndexModel]:
     """The model's indexes, from what MongoEngine made of its ``meta``; with *ttl* the expiry's is a TTL index.
 
-    The server knows nothing of a rotation's marks and may remove one early, at its next look once a minute.
+    It removes a record as late as a tombstone may go: the server does not tell them apart.
     """
     models = []
     for spec in specs:
         options = {name: value for name, value in spec.items() if name not in ("fields", "cls")}
         if ttl and spec["fields"] == [("expires_at", 1)]:
-            options["expireAfterSeconds"] = 0
+            options["expireAfterSeconds"] = TTL_SECONDS
         models.append(IndexModel(spec["fields"], **options))
 
     return models
@@ -74,12 +78,12 @@ def _create_one_by_one(collection: t.Any, models: list[IndexModel]) -> None:
 
 def _switch_ttl(collection: t.Any, *, ttl: bool) -> None:
     """Turn the index on the expiry into a TTL index (MongoDB 5.1+ does so in place), or make it wait for ever."""
-    index = {"keyPattern": {"expires_at": 1}, "expireAfterSeconds": 0 if ttl else NEVER_SECONDS}
+    index = {"keyPattern": {"expires_at": 1}, "expireAfterSeconds": TTL_SECONDS if ttl else NEVER_SECONDS}
     try:
         collection.database.command("collMod", collection.name, index=index)
     except OperationFailure:
         collection.drop_index([("expires_at", 1)])
-        collection.create_index([("expires_at", 1)], **({"expireAfterSeconds": 0} if ttl else {}))
+        collection.create_index([("expires_at", 1)], **({"expireAfterSeconds": TTL_SECONDS} if ttl else {}))
 
 
 def build_in_background(connection: Connection, collection: str, models: list[IndexModel]) -> None:
@@ -102,7 +106,7 @@ def _try_to_build(connection: Connection | None, collection: str, models: list[I
 
     try:
         ensure_indexes(connection, collection, models)
-    except PyMongoError as error:
+    except (PyMongoError, SetupError) as error:
         ending = isinstance(error, InvalidOperation) or not threading.main_thread().is_alive()
         if warn and not ending:  # closed client, embedded server on its way out: nobody has to do anything
             reason = type(error).__name__

@@ -1,6 +1,7 @@
-"""The commands on one session's record while it lives, each with its filter: find, insert, update, touch.
+"""Every command on one session's record, each with its filter: find, insert, update, touch, end.
 
-What is not live is not found, by any of them; an error (:exc:`SessionStoreUnavailable`) always means the system.
+What is not live is not found, by any of them. Every exception but those about the data itself is a
+:exc:`SessionStoreUnavailable`: MongoDB failed. Absent or expired sessions are none.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError, WriteError
 
 from flask_mongo_session import signals
-from flask_mongo_session.document import codec
-from flask_mongo_session.document.changes import Changes
-from flask_mongo_session.document.filters import MARK_SECONDS
-from flask_mongo_session.document.record import Document, DocumentMapper, Metadata, Missing, StoredSession
+from flask_mongo_session.document import codec, filters
+from flask_mongo_session.document.mapper import DocumentMapper, Update, warn_of_damage
+from flask_mongo_session.document.record import Document, StoredSession
+from flask_mongo_session.document.standing import GRACE, Missing, Standing, damage_of, standing, why_gone
 from flask_mongo_session.exceptions import DamagedDocument, SessionStoreUnavailable, SessionTooLarge
 from flask_mongo_session.mongo.connection import Connection
 from flask_mongo_session.mongo.operation import Operation
@@ -26,34 +27,46 @@ from flask_mongo_session.mongo.operation import Operation
 if t.TYPE_CHECKING:
     from blinker import NamedSignal
 
-    from flask_mongo_session.document.schema import Schema
+log = logging.getLogger(__name__)
 
 _PATH_NOT_VIABLE = 28
 _TOO_LARGE = (10334, 17419, 17420)
-_NOT_COMPUTABLE = (2, 14)  # BadValue, TypeMismatch
+#: What the server says of an increment or append that the stored value does not allow: BadValue, TypeMismatch; in a
+#: pipeline: an overflow, $add, $concatArrays, $mergeObjects.
+_NOT_COMPUTABLE = (2, 14, 241, 16554, 28664, 40400)
 #: Bytes that MongoDB allows for one document.
 _MAX_DOCUMENT = 16 * 1024 * 1024
 
 
-class RecordCommands:
-    """One collection of sessions, a record at a time."""
+class Found(t.NamedTuple):
+    """What a cookie's record says at this moment."""
 
-    connection: Connection
-    collection_name: str
-    schema: Schema
-    max_size: int
-    sealed: bool
-    _records: DocumentMapper
-    _sender: weakref.ref[t.Any] | None
+    standing: Standing
+    #: The database's time.
+    now: dt.datetime
+    #: The record, whatever its standing; ``None`` where there is none, or it is no BSON.
+    record: Document | None = None
+    #: Why it is GONE.
+    reason: Missing | None = None
+
+
+class SessionRepository:
+    """The sessions of one collection, a record at a time.
+
+    :param max_size: bytes that one session may take.
+    """
+
+    def __init__(self, connection: Connection, collection_name: str, mapper: DocumentMapper, max_size: int) -> None:
+        self.connection = connection
+        self.collection_name = collection_name
+        self.mapper = mapper
+        self.max_size = max_size
+        self._sender: weakref.ref[t.Any] | None = None
 
     @property
     def collection(self) -> Collection[dict[str, t.Any]]:
         """The sessions' collection, with everything pinned that they need."""
         return self.connection.collection(self.collection_name)
-
-    def operation(self) -> Operation:
-        """A context for commands on :attr:`collection`: bounded in time, failing as :exc:`SessionStoreUnavailable`."""
-        return self.connection.operation()
 
     def now(self) -> dt.datetime:
         """The database's now (UTC)."""
@@ -61,68 +74,82 @@ class RecordCommands:
         if known is not None:
             return known
 
-        with self.connection.operation():
+        with Operation(self.connection):
             return self.connection.now()
+
+    # -- signals ----------------------------------------------------------------------------------------------------
 
     def speak_for(self, sender: t.Any) -> None:
         """Send signals in the name of *sender*, which is not kept alive by it."""
         self._sender = weakref.ref(sender)
 
     def announce(self, signal: NamedSignal, **arguments: t.Any) -> None:
-        """Send *signal* in the name of the application, or of this store where there is none."""
+        """Send *signal* in the name of the application, or of this repository's store where there is none."""
         if signal.receivers:
             sender = self._sender() if self._sender else None
             signals.announce(signal, self if sender is None else sender, **arguments)
 
-    def load(self, sid: str) -> StoredSession | Missing:
-        """The live session, read with one command, or why there is none."""
-        if not is_id(sid):
-            return Missing.UNKNOWN
+    # -- finding ----------------------------------------------------------------------------------------------------
 
+    def find(self, sid: str, token: bytes, began: float | None = None) -> Found:
+        """The record and its standing towards *token* (a SHA-256), for a request that *began* then; one command.
+
+        *began* is a reading of :func:`flask_mongo_session.mongo.clock.boottime`.
+        """
+        connection = self.connection
         command = {"find": self.collection_name, "filter": {"_id": sid}, "limit": 1, "singleBatch": True}
-        with self.operation() as session:
+        with Operation(connection) as session:
             try:
-                batch = self.connection.read(command, session)["cursor"]["firstBatch"]
+                batch = connection.read(command, session)["cursor"]["firstBatch"]
             except bson.errors.BSONError:
-                return self._damaged(sid, "its BSON is malformed")
-            if not batch:
-                return Missing.UNKNOWN
-            now = self.connection.now()
+                self._log_damage(sid, "Its BSON is malformed.")
+                return Found(Standing.GONE, connection.now(), None, Missing.DAMAGED)
+            now = connection.clock.known() or connection.now()
 
-        return self._judge(sid, batch[0], now)
+        record = batch[0] if batch else None
+        overtaken = began is not None and record is not None and record.get("token") != token
+        judged = standing(record, token, connection.clock.at(t.cast("float", began)) if overtaken else None, now)
+        if judged is Standing.GONE:
+            return Found(judged, now, record, self._reason(sid, record, now))
 
-    def _judge(self, sid: str, document: Document, now: dt.datetime) -> StoredSession | Missing:
-        if "ended" in document:
-            return Missing.SUPERSEDED if _is_fresh_mark(document, now) else Missing.UNKNOWN
+        return Found(judged, now, record)
+
+    def find_live(self, sid: str) -> StoredSession | None:
+        """The live session with this id, whatever its token; ``None`` when it is unknown, expired, damaged or ended."""
+        if not is_id(sid):
+            return None
 
         try:
-            stored = self._records.read(document)
-        except DamagedDocument as error:
-            return self._damaged(sid, str(error), error.level)
-        if stored.expires_at <= now:
-            return Missing.EXPIRED
+            with Operation(self.connection) as session:
+                now = self.connection.now()
+                record = self.collection.find_one({"_id": sid}, session=session)
+        except bson.errors.BSONError:
+            self._log_damage(sid, "Its BSON is malformed.")
+            return None
 
-        if signals.session_loaded.receivers:
-            self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)
+        if record is None or "ended_at" in record or self._reason(sid, record, now) is not Missing.UNKNOWN:
+            return None
+        stored = self.mapper.stored(record)
+        self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)
         return stored
 
-    def _damaged(self, sid: str, reason: str, level: int = logging.WARNING) -> Missing:
-        signals.log.log(level, "The stored session %s is damaged and counts as empty: %s", sid, reason)
-        return Missing.DAMAGED
+    def _reason(self, sid: str, record: Document | None, now: dt.datetime) -> Missing:
+        reason = why_gone(record, now)
+        if record is not None and reason is Missing.DAMAGED:
+            self._log_damage(sid, damage_of(record) or "")
 
-    def create(self, sid: str, encoded: t.Mapping[str, t.Any], frame: Metadata) -> bool:
-        """Store a new session; ``False`` when it was revoked before it was there."""
-        document = self._records.document(sid, encoded, frame)
-        self._check_size(document)
-        if not self._insert(document):
-            return False
+        return reason
 
-        self.announce(signals.session_created, sid=sid, user_id=frame.user_id)
-        return True
+    def _log_damage(self, sid: str, reason: str) -> None:
+        warn_of_damage(sid, DamagedDocument(f"it counts as empty. {reason}"))
 
-    def _insert(self, document: Document) -> bool:
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def insert(self, document: Document) -> bool:
+        """Store a new record; ``False`` when there is one with its id. Raises :exc:`SessionTooLarge`."""
+        self.check_fits(codec.size(document))
         try:
-            with self.operation() as session:
+            with Operation(self.connection) as session:
                 self.collection.insert_one(document, session=session)
         except DuplicateKeyError:
             return False
@@ -131,112 +158,96 @@ class RecordCommands:
 
         return True
 
-    def change(
-        self, sid: str, changes: Changes, known_deadline: dt.datetime | None, frame: Metadata, *, size: int = 0
-    ) -> bool:
-        """Store just the changed keys; ``False`` when there is no live session with the deadline that was known.
+    def update(self, chosen: filters.Filter, update: Update, *, w: str | int | None = None) -> bool:
+        """Update the record that *chosen* selects; whether it did. Never creates one.
 
-        *size*: bytes of the session as far as the request knows it.
+        Raises :exc:`TypeError` where a stored value cannot be computed with, :exc:`SessionTooLarge`.
         """
-        update = self._records.update(sid, changes)
-        update.setdefault("$set", {}).update(expires_at=frame.expires_at, touched_at=frame.now, **frame.device)
-        self.check_fits(max(size, codec.size(update)))
-
         try:
-            with self.operation() as session:
-                chosen = _live(sid, frame.now, known_deadline)
-                result = self.collection.update_one(chosen, update, session=session)
+            with Operation(self.connection) as session:
+                collection = self.connection.collection(self.collection_name, w=w)
+                return collection.update_one(chosen, update, session=session).matched_count == 1
         except WriteError as error:
-            return self._refused(sid, error)
+            return self._refused(chosen["_id"], error)
         except DocumentTooLarge as error:
-            raise SessionTooLarge(codec.size(update), _MAX_DOCUMENT) from error
-
-        found = bool(result.matched_count)
-        if found and signals.session_updated.receivers:
-            self.announce(signals.session_updated, sid=sid, keys=changes.keys)
-        return found
-
-    def _refused(self, sid: str, error: WriteError) -> bool:
-        """What the server says of an update that the stored data does not allow."""
-        if error.code == _PATH_NOT_VIABLE:
-            self._damaged(sid, "its data is no document")
-            return False
-        if error.code in _TOO_LARGE:
             raise SessionTooLarge(_MAX_DOCUMENT + 1, _MAX_DOCUMENT) from error
-        if error.code not in _NOT_COMPUTABLE:
-            signals.log.error("The session store refused an update of %s: code %s", sid, error.code)
-            raise SessionStoreUnavailable from error
 
-        raise TypeError(
-            "A stored value cannot be incremented or appended to: it is no number, no list, or too large."
-        ) from error
+    def touch(self, chosen: filters.Filter, fields: t.Mapping[str, t.Any], *, confirmed: bool) -> bool:
+        """Move the expiry of a live session, best effort; whether it is known to have moved. Never an error.
 
-    def touch(
-        self,
-        sid: str,
-        known_deadline: dt.datetime | None,
-        expiry: t.Callable[[dt.datetime, dt.datetime | None], dt.datetime],
-        device: t.Mapping[str, str],
-    ) -> dt.datetime | None:
-        """Move the expiry of a live session, best effort: not waiting for a majority, and never an error.
-
-        The time of the touch, or ``None`` where there was nothing to touch, or nobody to ask.
+        A majority confirms it only if *confirmed* is asked for.
         """
         if self.connection.known_to_be_away:
-            return None
+            return False
 
         try:
-            with self.operation() as session:
-                now = self.connection.now()
-                update = {"$set": {"expires_at": expiry(now, known_deadline), "touched_at": now, **device}}
-                collection = self.connection.collection(self.collection_name, w=1)
-                found = collection.update_one(_live(sid, now, known_deadline), update, session=session).matched_count
-        except (SessionStoreUnavailable, WriteError):
-            return None
+            return self.update(chosen, {"$set": {**fields}}, w=None if confirmed else 1)
+        except SessionStoreUnavailable:
+            return False
 
-        return now if found else None
+    def end(self, chosen: filters.Filter, ended_at: dt.datetime) -> bool:
+        """Turn the record that *chosen* selects into a tombstone; whether there was one."""
+        with Operation(self.connection) as session:
+            replaced = self.collection.replace_one(chosen, tombstone(ended_at), session=session)
 
-    def peek(self, sid: str) -> tuple[bool, dt.datetime | None, bool]:
-        """Why an update found nothing: whether the session lives, with which deadline; whether it was superseded."""
-        with self.operation():
+        return replaced.matched_count == 1
+
+    def commit(self, sid: str, encoded: t.Mapping[str, t.Any], expires_at: dt.datetime, user_id: str | None) -> None:
+        """Create the record or replace its values and expiry; a live one keeps its token and what goes with it."""
+        content = self.mapper.document(sid, encoded, {})
+        self.check_fits(codec.size(content))
+        gone = [name for name in self.mapper.content_fields if name not in content]
+        with Operation(self.connection) as session:
             now = self.connection.now()
-            fields = {"expires_at": True, "deadline": True, "ended": True}
-            document = self.collection.find_one({"_id": sid}, fields) or {}
+            content.update(expires_at=expires_at, touched_at=now, user_id=user_id)
+            alive = {"$gt": ["$expires_at", now]}
+            update: list[dict[str, t.Any]] = [
+                {"$replaceWith": {"$cond": [alive, "$$ROOT", {"_id": "$_id", "created_at": now}]}},
+                {"$set": {name: {"$literal": value} for name, value in content.items() if name != "_id"}},
+                {"$unset": [*gone, *([] if user_id else ["user_id"]), "ended_at"]},
+            ]
+            self.collection.update_one({"_id": sid}, update, upsert=True, session=session)
 
-        expires_at, deadline = document.get("expires_at"), document.get("deadline")
-        lives = type(expires_at) is dt.datetime and expires_at > now and "ended" not in document
-        return lives, deadline if type(deadline) is dt.datetime else None, _is_fresh_mark(document, now)
+    def delete(self, sid: str) -> bool:
+        """End a session: a record without a token goes, any other leaves a tombstone. Whether there was one."""
+        if not is_id(sid):
+            return False
 
-    def _check_size(self, document: Document) -> None:
-        self.check_fits(codec.size(document))
+        with Operation(self.connection) as session:
+            chosen = {"_id": sid, **filters.not_ended()}
+            deleted = self.collection.delete_one({**chosen, "token": None}, session=session).deleted_count
+        if deleted or self.end(chosen, self.now()):
+            self.announce(signals.session_destroyed, sid=sid, reason="logout")
+            return True
+
+        return False
 
     def check_fits(self, size: int) -> None:
         """Raise :exc:`SessionTooLarge` when a session of *size* bytes may not be stored."""
         if size > self.max_size:
             raise SessionTooLarge(size, self.max_size)
 
+    def _refused(self, sid: str, error: WriteError) -> bool:
+        """Say what the server's refusal of an update means; ``False`` where the record is damaged."""
+        if error.code == _PATH_NOT_VIABLE:
+            self._log_damage(sid, "Its data is no document.")
+            return False
+        if error.code in _TOO_LARGE:
+            raise SessionTooLarge(_MAX_DOCUMENT + 1, _MAX_DOCUMENT) from None
+        if error.code not in _NOT_COMPUTABLE:
+            log.error("The session store refused an update of %s: code %s", sid, error.code)
+            raise SessionStoreUnavailable from None
+
+        raise TypeError(
+            "A stored value cannot be incremented or appended to: it is no number, no list, or too large."
+        ) from None  # the server's message quotes the value
+
+
+def tombstone(ended_at: dt.datetime) -> Document:
+    """What remains of an ended session: no personal data, and an expiry that no live query ever sees."""
+    return {"ended_at": ended_at, "expires_at": ended_at - GRACE}
+
 
 def is_id(value: object) -> bool:
     """Never let anything else into a filter: a mapping would act as an operator, a lone surrogate is no BSON."""
     return isinstance(value, str) and value != "" and (value.isascii() or codec.is_unicode(value))
-
-
-def alive(sid: str, now: dt.datetime) -> Document:
-    """The filter for a session that lives."""
-    return {"_id": sid, "expires_at": {"$gt": now}, "ended": None}
-
-
-def _live(sid: str, now: dt.datetime, deadline: dt.datetime | None) -> Document:
-    """Live, and with the deadline that the new expiry was computed from."""
-    return {**alive(sid, now), "deadline": deadline}
-
-
-def _is_fresh_mark(document: Document, now: dt.datetime) -> bool:
-    """Whether a rotation ended the record so recently that requests of its time may still be under way.
-
-    A tombstone without a successor is no such mark: its session was revoked, nobody waits for a better cookie.
-    """
-    ended = document.get("ended")
-    at = ended.get("at") if isinstance(ended, dict) and "successor" in ended else None
-
-    return type(at) is dt.datetime and at > now - dt.timedelta(seconds=MARK_SECONDS)

@@ -11,13 +11,13 @@ if t.TYPE_CHECKING:
 _IPV4_PREFIX, _IPV6_PREFIX = 24, 48
 
 
-def device_of(request: Request, *, truncate: bool) -> dict[str, str]:
+def client_info(request: Request, *, truncate: bool) -> dict[str, str]:
     """``ip`` and ``user_agent`` of *request*, as far as known; with *truncate* the address's network alone."""
-    device = {"ip": request.remote_addr or "", "user_agent": request.user_agent.string[:512]}
-    if truncate and device["ip"]:
-        device["ip"] = _network(device["ip"])
+    info = {"ip": request.remote_addr or "", "user_agent": request.user_agent.string[:512]}
+    if truncate and info["ip"]:
+        info["ip"] = _network(info["ip"])
 
-    return {name: value for name, value in device.items() if value}
+    return {name: value for name, value in info.items() if value}
 
 
 def _network(address: str) -> str:

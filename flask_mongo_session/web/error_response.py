@@ -31,10 +31,18 @@ _BODY_HEADERS = (
 
 
 def mark_unkept(response: Response, error: Exception) -> None:
-    """When to come back; and nobody may keep this answer."""
+    """Say when to come back, and that nobody may keep this answer or frame it."""
     if isinstance(error, SessionStoreUnavailable) and response.status_code == error.code:
         response.headers.setdefault("Retry-After", str(error.retry_after))
     response.headers["Cache-Control"] = "no-store"
+    keep_private(response)
+
+
+def keep_private(response: Response) -> None:
+    """Forbid, unless the application said something else, to keep this answer or to show it in a frame."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Frame-Options", "DENY")
+    response.headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
 
 
 def error_response(app: Flask, error: Exception) -> Response:

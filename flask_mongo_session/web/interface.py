@@ -1,34 +1,131 @@
-"""Between Flask and the session: the only file that touches cookies and responses."""
+"""Between Flask and the session: the only file that touches responses."""
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
+import operator
+import os
 import typing as t
 
+from flask import after_this_request, has_request_context
 from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
+from pymongo.errors import ServerSelectionTimeoutError
 from werkzeug.exceptions import InternalServerError
 
-from flask_mongo_session import signals
-from flask_mongo_session.document.record import Missing
+from flask_mongo_session import process, signals
 from flask_mongo_session.exceptions import SessionStoreUnavailable
+from flask_mongo_session.mongo import clock
+from flask_mongo_session.mongo.bson_types import moment
+from flask_mongo_session.session.draft import SessionContext, SessionDraft
 from flask_mongo_session.session.lifetime import Policy
-from flask_mongo_session.session.session import ServerSideSession
-from flask_mongo_session.session.state import Origin
-from flask_mongo_session.session.tokens import CookieContent, CookieSigner
+from flask_mongo_session.session.limit import SessionLimit
+from flask_mongo_session.session.session import ServerSideSession, draft_of
+from flask_mongo_session.session.state import CookieContent, Phase, Secret, SessionState
 from flask_mongo_session.session.unit_of_work import Outcome, UnitOfWork
-from flask_mongo_session.session.values import SessionContext
+from flask_mongo_session.storage.repository import Found, SessionRepository
+from flask_mongo_session.storage.user_sessions import UserSessions
 
-from .client_info import device_of
+from .client_info import client_info
+from .cookie import CookieSigner, find_cookie, says_permanent
 from .error_response import error_response, mark_unkept, replace_response
+from .flask_login import follow_log_outs
 
 if t.TYPE_CHECKING:
     from flask import Flask, Request
     from flask.wrappers import Response
 
     from flask_mongo_session.config import SessionConfig
-    from flask_mongo_session.store import MongoSessionStore
+
+#: The configuration that the cookie's attributes come from.
+_attributes_of = operator.itemgetter(
+    "APPLICATION_ROOT",
+    "SESSION_COOKIE_DOMAIN",
+    "SESSION_COOKIE_HTTPONLY",
+    "SESSION_COOKIE_PARTITIONED",
+    "SESSION_COOKIE_PATH",
+    "SESSION_COOKIE_SAMESITE",
+    "SESSION_COOKIE_SECURE",
+)
+#: The configuration, beside our own, that lifetimes come from.
+_policy_from = operator.itemgetter("PERMANENT_SESSION_LIFETIME", "SESSION_REFRESH_EACH_REQUEST")
+
+
+class Store(t.Protocol):
+    """What the interface needs of a store."""
+
+    @property
+    def repository(self) -> SessionRepository:
+        """The commands on its records."""
+
+    def start(self) -> None:
+        """Start what runs in the background, once in each process."""
+
+
+class _RequestSource:
+    """Where one request's session comes from: its cookie, and the record that it names."""
+
+    __slots__ = ("_app", "_interface", "over", "reading", "received", "request")
+
+    def __init__(self, interface: MongoSessionInterface, app: Flask, request: Request) -> None:
+        self._interface = interface
+        self._app = app
+        self.request = request
+        #: The boot clock's reading when the request began.
+        self.reading = clock.boottime()
+        #: Whether the view has returned.
+        self.over = False
+        #: The cookie's text, once it was asked for.
+        self.received: Secret | None = None
+
+    def __repr__(self) -> str:
+        """Without the cookie."""
+        return f"<{type(self).__name__} of {self.request.path!r}>"
+
+    def view_returned(self, response: Response) -> Response:
+        """Flask calls it before all other functions that are to run after the request."""
+        self.over = True
+        return response
+
+    def cookie(self) -> CookieContent | None:
+        """What the request's cookie says; ``None`` without one, or for one that we did not sign."""
+        app, interface = self._app, self._interface
+        value = find_cookie(self.request, interface.get_cookie_name(app))
+        signer = interface.signer(app) if value else None
+        if value is None or signer is None:
+            return None
+
+        self.received = value = Secret(value)
+        content = signer.read(value)
+        if content is None and signals.session_rejected.receivers:
+            interface.repository.announce(signals.session_rejected, sid=None, reason="forged")
+        return content
+
+    def find(self, sid: str, token: bytes) -> Found:
+        """The record and its standing."""
+        return self._interface.repository.find(sid, token, self.reading)
+
+    def loaded(self, found: Found) -> None:
+        """Announce that the session was found alive."""
+        record = found.record or {}
+        sid, user = record.get("_id"), record.get("user_id")
+        self._interface.repository.announce(signals.session_loaded, sid=sid, user_id=user)
+
+    @property
+    def began(self) -> dt.datetime | None:
+        """When the request began, by the database's clock."""
+        return self._interface.repository.connection.clock.at(self.reading)
+
+    @property
+    def static(self) -> bool:
+        """Whether the request asks for a static file, of the application or of a blueprint."""
+        endpoint = self.request.endpoint or ""
+        return endpoint == "static" or endpoint.endswith(".static")
+
+    def client_info(self) -> dict[str, str]:
+        """What is to be kept of the browser."""
+        tracked = self._interface.config.track_device
+        return client_info(self.request, truncate=tracked == "truncated") if tracked else {}
 
 
 class MongoSessionInterface(SessionInterface):
@@ -39,36 +136,52 @@ class MongoSessionInterface(SessionInterface):
 
     session_class = ServerSideSession
 
-    def __init__(self, store: MongoSessionStore, config: SessionConfig) -> None:
+    def __init__(self, store: Store, config: SessionConfig) -> None:
         self.store = store
         self.config = config
+        self.repository = repository = store.repository
         self._signer: CookieSigner | None = None
         self._signer_keys: tuple[t.Any, ...] = ()
-        self._last_policy: Policy | None = None
-        self._attributes_sent: dict[str, t.Any] | None = None
-        connection = store.connection
-        clock = lambda: connection.clock.estimate()  # noqa: E731, PLW0108 - another one after a fork; no way back here
-        self._surroundings = SessionContext(config.user_key, config.permanent, clock)
+        self._policy: Policy | None = None
+        self._policy_from: tuple[t.Any, ...] = ()
+        self._attributes: tuple[t.Any, ...] | None = None
+        self._started_in = 0
+        connection, users = repository.connection, UserSessions(repository)
+        self._context = SessionContext(
+            repository.mapper,
+            lambda: connection.clock.estimate(),  # noqa: PLW0108 - another clock after a fork
+            config.user_key,
+            config.forget_on_login,
+            config.permanent,
+            SessionLimit(users, *config.max_per_user) if config.max_per_user else None,
+        )
 
     # -- open ---------------------------------------------------------------------------------------------------------
 
     def open_session(self, app: Flask, request: Request) -> ServerSideSession | None:
-        """The session of the request's cookie, not loaded yet; an empty one for no cookie, or one that we did not sign.
+        """A session that knows where its cookie is to be found; nothing is parsed, verified or read.
 
         ``None`` without a secret key, so that Flask's null session explains the fix.
         """
         if not app.secret_key:
             return None
 
-        self.store.start()
-        value = _cookie(request, self.get_cookie_name(app))
-        ticket = functools.partial(self._read_ticket, app, value) if value else None
-
-        session = self.session_class(self.store.schema, self.store.load, ticket, self._surroundings_of(request))
-        session.received = value
+        if process.current != os.getpid() or self._started_in != process.current:
+            self._start()
+        source = _RequestSource(self, app, request)
+        if has_request_context():
+            after_this_request(source.view_returned)
+        session = self.session_class(self._context, source)
         if signals.session_rejected.receivers:
-            _ = session.ticket  # whoever counts forged cookies wants those on all pages
+            draft_of(session).opened()  # whoever counts forged cookies wants those on all pages
         return session
+
+    def _start(self) -> None:
+        """Once in each process."""
+        process.notice_fork()
+        self._started_in = process.current
+        self.store.start()
+        follow_log_outs()
 
     def signer(self, app: Flask) -> CookieSigner | None:
         """The signer for the application's present keys; ``None`` when it has none."""
@@ -81,112 +194,87 @@ class MongoSessionInterface(SessionInterface):
             self._signer, self._signer_keys = CookieSigner(secret_key, keys[1:]), keys
         return self._signer
 
-    def _read_ticket(self, app: Flask, value: str) -> CookieContent | None:
-        signer = self.signer(app)
-        ticket = signer.read(value) if signer else None
-        if ticket is None:
-            self.store.announce(signals.session_rejected, sid=None, reason="forged")
-
-        return ticket
-
-    def _surroundings_of(self, request: Request) -> SessionContext:
-        if not self.config.track_device:
-            return self._surroundings
-
-        return self._surroundings._replace(device=device_of(request, truncate=self.config.track_device == "truncated"))
-
     # -- save ---------------------------------------------------------------------------------------------------------
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Store what changed and let the cookie follow. Never raises into Flask, which would save a second time."""
-        session = t.cast("ServerSideSession", session)
         if session.accessed:
             _vary(response)
-        if session.unopened and self._is_idle(app, session, response):
+        draft = t.cast("ServerSideSession", session)._begun
+        if draft is None:
+            self._vary_on_refresh(app, session, response)
             return
 
-        if session.origin is Origin.FAILED:
+        if draft.state.phase is Phase.FAILED:
             self._failed_before(app, session, response)
             return
 
+        if draft.state.reason is not None:
+            self._announce_rejection(draft.state)
+        source = t.cast("_RequestSource", draft.source)
+        policy = self._policy
+        if policy is None or self._policy_from != _policy_from(app.config):
+            policy = self._policy_of(app)
+        work = UnitOfWork(draft, self.repository, policy, source.client_info if self.config.track_device else dict)
         try:
-            outcome = UnitOfWork(session, self.store, self._policy(app)).save()
+            outcome = work.save()
         except Exception as error:  # noqa: BLE001 - whatever it is, Flask must not save again
-            self._failed(app, session, response, error)
+            if not (isinstance(error, SessionStoreUnavailable) and source.static):
+                self._failed(app, session, response, error, work)
             return
 
-        self._announce_rejection(session)
-        if outcome is Outcome.ENDED:
+        if outcome is Outcome.CURRENT:
+            self._send_cookie(app, session, draft, response)
+        elif outcome is Outcome.ENDED:
             self._delete_cookie(app, response)
-        elif outcome is Outcome.NOTHING:
-            self._vary_on_refresh(app, session.ticket if session.origin is Origin.UNREAD else None, response)
-        elif outcome is Outcome.RENEWED or self.should_set_cookie(app, session):
-            self._set_cookie(app, session, response)
-
-    def _is_idle(self, app: Flask, session: ServerSideSession, response: Response) -> bool:
-        """Whether there is nothing to do for a cookie that nobody asked for, whatever its signature is worth."""
-        claim = CookieSigner.claim(session.received or "")
-        if claim is None or self._policy(app).wants_touch(claim.touched, session.context.clock()):
-            return False
-
-        self._vary_on_refresh(app, claim, response)
-        return True
 
     def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
-        """Flask's rule, but what the browser has already is not sent again: it might replace what a log-in brought.
+        """Flask's rule, but an unchanged cookie of a session that is not permanent is not sent again.
 
-        Unless the cookie is permanent and ``SESSION_REFRESH_EACH_REQUEST`` wants its expiry to move.
+        Asked only where this request knows that its token is the current one.
         """
-        if session.permanent and app.config["SESSION_REFRESH_EACH_REQUEST"]:
-            return True
+        draft = t.cast("ServerSideSession", session)._begun
+        if draft is None or draft.cookie_changed:
+            return draft is not None
 
-        return session.modified and not self._is_there(app, session)
-
-    def _is_there(self, app: Flask, session: SessionMixin) -> bool:
-        """Whether the browser has the very cookie, under the newest key and with the present attributes."""
-        signer, own = self.signer(app), t.cast("ServerSideSession", session)
-        if signer is None or own.received is None or own.ticket is None or own.ticket != own.presented:
-            return False
-        if not signer.is_newest(own.received):
-            return False
-
-        return self._attributes_sent == self._cookie_attributes(app)
+        cookie = draft.state.cookie
+        permanent = cookie is not None and cookie.permanent
+        return permanent and (app.config["SESSION_REFRESH_EACH_REQUEST"] or session.modified)
 
     def get_expiration_time(self, app: Flask, session: SessionMixin) -> dt.datetime | None:
-        """Flask's, but never beyond the session's deadline."""
-        expires = super().get_expiration_time(app, session)
-        ticket = session.ticket if isinstance(session, ServerSideSession) else None
-        if expires is None or ticket is None or ticket.deadline is None:
+        """Flask's, but never beyond the session's deadline, nor beyond the year 9999."""
+        draft = t.cast("ServerSideSession", session)._begun
+        cookie = draft.state.cookie if draft else None
+        if cookie is None or not cookie.permanent:
+            return None
+
+        try:
+            expires = super().get_expiration_time(app, session)
+        except OverflowError:
+            expires = dt.datetime.max.replace(tzinfo=dt.timezone.utc)
+        if expires is None or cookie.deadline is None:
             return expires
 
-        return min(expires, dt.datetime.now(dt.timezone.utc) + self._time_left(ticket.deadline))
+        left = max(moment(cookie.deadline) - self.repository.connection.clock.estimate(), dt.timedelta(0))
+        now = dt.datetime.now(dt.timezone.utc)
+        return min(expires, now + min(left, expires - now))
 
-    def _time_left(self, deadline: int) -> dt.timedelta:
-        return dt.timedelta(milliseconds=max(deadline - self.store.connection.clock.estimate(), 0))
+    def _policy_of(self, app: Flask) -> Policy:
+        """As configured at this moment."""
+        config = self.config
+        self._policy = Policy(
+            config.idle_timeout or app.permanent_session_lifetime,
+            config.absolute_lifetime,
+            config.touch_interval,
+            config.anonymous_lifetime,
+            refresh=bool(app.config["SESSION_REFRESH_EACH_REQUEST"]),
+        )
+        self._policy_from = _policy_from(app.config)
+        return self._policy
 
-    def _policy(self, app: Flask) -> Policy:
-        """As configured at this moment; made anew only when that changed."""
-        config, policy = self.config, self._last_policy
-        idle = config.idle_timeout or app.permanent_session_lifetime
-        refresh = app.config["SESSION_REFRESH_EACH_REQUEST"]
-        if policy is None or policy.idle != idle or policy.refresh != refresh:
-            self._last_policy = policy = Policy(
-                idle,
-                config.absolute_lifetime,
-                config.touch_interval,
-                refresh=refresh,
-                rotate_on_login=config.rotate_on_login,
-                max_per_user=config.max_per_user,
-            )
-
-        return policy
-
-    def _announce_rejection(self, session: ServerSideSession) -> None:
-        reason = session.rejection
-        if reason is None or reason is Missing.SUPERSEDED or session.rejected_sid is None:
-            return
-
-        self.store.announce(signals.session_rejected, sid=session.rejected_sid, reason=reason.value)
+    def _announce_rejection(self, state: SessionState) -> None:
+        sid, reason = state.cookie.sid if state.cookie else None, state.reason.value if state.reason else None
+        self.repository.announce(signals.session_rejected, sid=sid, reason=reason)
 
     # -- cookie -------------------------------------------------------------------------------------------------------
 
@@ -200,70 +288,103 @@ class MongoSessionInterface(SessionInterface):
             "partitioned": self.get_cookie_partitioned(app),
         }
 
-    def _set_cookie(self, app: Flask, session: ServerSideSession, response: Response) -> None:
-        """With ``Max-Age`` beside ``Expires``, since the browser's clock may be off (RFC 6265 §5.3: it wins)."""
-        signer, ticket = self.signer(app), session.ticket
-        if signer is None or ticket is None:
+    def _send_cookie(self, app: Flask, session: SessionMixin, draft: SessionDraft, response: Response) -> None:
+        """Set the cookie where the rules ask for it, now that its token is known to be the current one."""
+        attributes, config = self._attributes, app.config
+        content, self._attributes = draft.state.cookie, _attributes_of(config)
+        same = content is draft.presented and attributes in (None, self._attributes)
+        if content is None or (same and not content.permanent and not config["SECRET_KEY_FALLBACKS"]):
             return
 
+        signer = self._signer or self.signer(app)
+        if signer is None:
+            return
+        value = signer.sign(content)
+        draft.cookie_changed = value != t.cast("_RequestSource", draft.source).received or not same
+        if self.should_set_cookie(app, session):
+            self._set_cookie(app, session, value, response)
+
+    def _set_cookie(self, app: Flask, session: SessionMixin, value: str, response: Response) -> None:
+        """With ``Max-Age`` beside ``Expires``, since the browser's clock may be off (RFC 6265 §5.3: it wins)."""
         expires = self.get_expiration_time(app, session)
         max_age = None if expires is None else round((expires - dt.datetime.now(dt.timezone.utc)).total_seconds())
-        self._attributes_sent = attributes = self._cookie_attributes(app)
-        response.set_cookie(self.get_cookie_name(app), signer.sign(ticket), max_age, expires, **attributes)
-        _vary(response)
+        response.set_cookie(self.get_cookie_name(app), value, max_age, expires, **self._cookie_attributes(app))
+        if not session.accessed:
+            _vary(response)
 
     def _delete_cookie(self, app: Flask, response: Response) -> None:
         response.delete_cookie(self.get_cookie_name(app), **self._cookie_attributes(app))
         _vary(response)
 
-    def _vary_on_refresh(self, app: Flask, ticket: CookieContent | None, response: Response) -> None:
-        """An untouched permanent session: another response to this URL may carry its refreshed cookie."""
-        if ticket and ticket.permanent and app.config["SESSION_REFRESH_EACH_REQUEST"]:
+    def _vary_on_refresh(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """An unused permanent session: another response to this URL may carry its refreshed cookie."""
+        if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
+            return
+
+        source = t.cast("_RequestSource", t.cast("ServerSideSession", session)._source)
+        value = find_cookie(source.request, self.get_cookie_name(app))
+        if value is not None and says_permanent(value):
             _vary(response)
 
     # -- failure ------------------------------------------------------------------------------------------------------
 
-    def _failed(self, app: Flask, session: ServerSideSession, response: Response, error: Exception) -> None:
+    def _failed(
+        self,
+        app: Flask,
+        session: SessionMixin,
+        response: Response,
+        error: Exception,
+        work: UnitOfWork | None = None,
+    ) -> None:
         """Turn the response into the error's, in place; what was to be saved is not, and the cookie stays as it is.
 
-        Only a log-out that could not be confirmed still takes the browser's cookie away.
+        Unless nobody can say whether a rotation was stored: then the cookie carries both tokens. A log-out that could
+        not be confirmed takes the browser's cookie away.
         """
-        logged_out = session.logging_out
-        session.fail()
-        if request_ctx._session is not session:  # noqa: SLF001 - the property would count as an access
+        if work is not None and not isinstance(error, SessionStoreUnavailable):
+            work.log_out()  # whatever became of what was written after it
+        if request_ctx._session is not session:
             raise error  # a session_transaction: its caller is the one to tell
 
+        draft = draft_of(session)
+        logged_out = draft.logs_out
+        unconfirmed = work.unconfirmed if work and _may_have_arrived(error) else None
+        draft.fail()
         replace_response(response, error_response(app, error))
         mark_unkept(response, error)
+        signer = self.signer(app)
         if logged_out:
             self._delete_cookie(app, response)
+        elif unconfirmed is not None and signer is not None:
+            self._set_cookie(app, session, signer.sign(unconfirmed), response)
+        elif work is not None and work.confirmed:
+            self._send_cookie(app, session, draft, response)
 
-    def _failed_before(self, app: Flask, session: ServerSideSession, response: Response) -> None:
+    def _failed_before(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """The database did not answer a read of this request.
 
-        An error page stays, another answer too, unless it relies on something that was written since.
+        An error page stays, another answer too, unless it relies on something that was written.
         """
-        again = SessionStoreUnavailable()
-        if response.status_code < InternalServerError.code and session.unsaved:
+        again, draft = SessionStoreUnavailable(), draft_of(session)
+        lost = draft.modified and not draft.source.static
+        if response.status_code < InternalServerError.code and lost:
             self._failed(app, session, response, again)
             return
 
         if response.status_code >= InternalServerError.code:
             mark_unkept(response, again)
-        if session.logging_out:
+        if draft.logs_out:
             self._delete_cookie(app, response)
 
 
-def _cookie(request: Request, name: str) -> str | None:
-    """As ``request.cookies.get(name)``, without taking all the cookies apart when nobody else asks for one."""
-    header: str = request.environ.get("HTTP_COOKIE", "")
-    for cookie in header.split(";"):
-        key, _, value = cookie.partition("=")
-        if key.strip() == name:
-            value = value.strip()
-            return request.cookies.get(name) if value.startswith('"') else value
-
-    return None if name.isascii() else request.cookies.get(name)
+def _may_have_arrived(error: Exception) -> bool:
+    """Whether a command that failed with *error* may have been carried out all the same."""
+    cause = error.__cause__
+    return (
+        isinstance(error, SessionStoreUnavailable)
+        and cause is not None
+        and not isinstance(cause, ServerSelectionTimeoutError)
+    )
 
 
 def _vary(response: Response) -> None:

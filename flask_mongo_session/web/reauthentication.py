@@ -39,9 +39,12 @@ def _ask_again(endpoint: str | None) -> t.Any:
 
 
 def _way_back() -> str | None:
-    """This page as a path on this host: what begins with two slashes would be another host."""
+    """This page as a path on this host: what begins with two slashes would be another host.
+
+    Browsers read backslashes as slashes, and skip tabs and line ends.
+    """
     if request.method not in ("GET", "HEAD"):
         return None
 
-    path = (request.script_root + request.full_path).replace("\\", "/")
+    path = "".join((request.script_root + request.full_path).replace("\\", "/").split())
     return "/" + path.lstrip("/").removesuffix("?")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 
 import pytest
 
 from flask_mongo_session import Session
 from flask_mongo_session.cleanup.expired import Remover
-from flask_mongo_session.document.filters import MARK_SECONDS, expired_filter
+from flask_mongo_session.document.filters import TOMBSTONE_LIFE, removable
 from flask_mongo_session.storage.indexes import ensure_indexes, index_models
+from flask_mongo_session.storage.repository import tombstone
 
 SECOND = dt.timedelta(seconds=1)
 MILLISECOND = dt.timedelta(milliseconds=1)
@@ -20,13 +22,11 @@ def populate(sessions, now):
     """Everything that a sweep may meet; the ids of what has to stay."""
     spread = [{"expires_at": now - n * MILLISECOND} for n in range(4)]
     equal = [{"expires_at": now - SECOND}] * 7 + [{"expires_at": now - 5 * SECOND}] * 3
-    old_marks = [{"expires_at": now - 20 * SECOND, "ended": {"at": now - 20 * SECOND}}] * 3
-    odd_marks = [{"expires_at": now - SECOND, "ended": {}}, {"expires_at": now - SECOND, "ended": None}]
-    gone = [*spread, *equal, *old_marks, *odd_marks]
+    old = [tombstone(now - 901 * SECOND)] * 3
+    odd = [{"expires_at": now - SECOND, "ended_at": odd} for odd in ({}, None, "x")]
+    gone = [*spread, *equal, *old, *odd]
 
-    fresh = now - SECOND
-    marks = [{"expires_at": fresh, "ended": {"at": fresh}}] * 5
-    marks += [{"expires_at": now - n * SECOND, "ended": {"at": now - n * SECOND}} for n in range(1, 6)]
+    marks = [tombstone(now - SECOND)] * 5 + [tombstone(now - n * 60 * SECOND) for n in range(1, 6)]
     live = [{"expires_at": now + 60 * SECOND}] * 3
     foreign = [{"expires_at": value} for value in (None, "2020-01-01", 0, [])] + [{}]
     kept = [*marks, *live, *foreign]
@@ -73,13 +73,50 @@ def test_renewed_meanwhile(connection, sessions, now):
     assert [document["_id"] for document in sessions.find()] == ["0"]
 
 
-def test_marks_are_kept(connection, sessions, now, move_clock):
-    """What a rotation leaves behind is kept for requests in flight, then removed like the rest."""
-    sessions.insert_many([{"_id": str(n), "expires_at": now, "ended": {"at": now}} for n in range(5)])
-    move_clock(MARK_SECONDS - 1)
+def test_tombstones_are_kept(connection, sessions, now, move_clock):
+    """What an ended session leaves is kept for requests in flight, then removed like the rest."""
+    sessions.insert_many([{"_id": str(n), **tombstone(now)} for n in range(5)])
+    move_clock(TOMBSTONE_LIFE.total_seconds() - 1)
     assert sum(itertools.islice(Remover(connection, "sessions", 2).batches(), 100)) == 0
-    move_clock(1)
+    move_clock(2)
     assert sum(Remover(connection, "sessions", 2).batches()) == 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 1000])
+def test_of_one_millisecond(connection, sessions, now, commands, batch_size):
+    """Expired sessions go from among tombstones with the very same expiry, by their ids, and nothing loops for ever."""
+    sessions.insert_many([{"_id": f"ended{n}", **tombstone(now)} for n in range(12)])
+    sessions.insert_many([{"_id": f"expired{n}", "expires_at": tombstone(now)["expires_at"]} for n in range(8)])
+    commands.clear()
+    counts = list(itertools.islice(Remover(connection, "sessions", batch_size).batches(), 100))
+
+    assert (sum(counts), max(counts)) == (8, min(batch_size, 8))
+    assert len(counts) <= math.ceil(8 / batch_size) + 3
+    assert sessions.count_documents({"ended_at": now}) == 12
+    deletions = [delete for command in commands.sent for delete in command.get("deletes", ())]
+    assert all(delete.get("hint") == "_id_" for delete in deletions if "_id" in delete["q"])
+
+
+def test_a_renewed_session_among_many_of_one_millisecond(connection, sessions, now, monkeypatch):
+    """Renewed between the search and the deletion of a batch, it stays: the deletion repeats what was asked for."""
+    sessions.insert_many([{"_id": str(n), "expires_at": now - SECOND} for n in range(4)])
+    remover = Remover(connection, "sessions", 2)
+    find, renewed = remover._collection.find, []
+
+    class Found:
+        def find(self, *args, **kwargs):
+            found = list(find(*args, **kwargs))
+            if found and "_id" in found[0] and not renewed:
+                renewed.append(found[0]["_id"])
+                sessions.update_one({"_id": renewed[0]}, {"$set": {"expires_at": now + 60 * SECOND}})
+            return iter(found)
+
+        def delete_many(self, *args, **kwargs):
+            return sessions.delete_many(*args, **kwargs)
+
+    monkeypatch.setattr(remover, "_collection", Found())
+    assert sum(itertools.islice(remover.batches(), 100)) == 3
+    assert [document["_id"] for document in sessions.find()] == renewed
 
 
 def test_removal_goes_through_the_index(connection, sessions, now):
@@ -88,7 +125,7 @@ def test_removal_goes_through_the_index(connection, sessions, now):
     sessions.insert_many([{"_id": str(n), "expires_at": now + (n - 3) * 60 * SECOND} for n in range(50)])
     plan = sessions.database.command(
         "explain",
-        {"delete": "sessions", "deletes": [{"q": expired_filter(now), "limit": 0}]},
+        {"delete": "sessions", "deletes": [{"q": removable(now), "limit": 0}]},
         verbosity="executionStats",
     )
 

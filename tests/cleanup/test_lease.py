@@ -88,6 +88,20 @@ def test_runs_are_kept(connect):
     assert runs[0]["at"].utcoffset() == dt.timedelta(0)
 
 
+def test_a_run_without_a_lease_is_kept(connect, database):
+    """A command holds no lease, and leaves it to the workers: the first that asks has its turn."""
+    command, worker = Lease(connect(), "sessions", 0), Lease(connect(), "sessions", 60)
+    command.record(3, 0.5)
+    assert [run["count"] for run in worker.runs()] == [3]
+    assert worker.acquire()
+
+    due = database["sessions_lease"].find_one()["due"]
+    command.record(4, 0.5)
+    assert database["sessions_lease"].find_one()["due"] == due
+    assert worker.still_ours()
+    assert [run["count"] for run in worker.runs()] == [4, 3]
+
+
 def test_lease_lies_beside_the_sessions(connect, sessions, database):
     """The lease never looks like a session."""
     Lease(connect(), "sessions", 60).acquire()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pymongo
 import pytest
 from interleaving import Browser, Interleaver, add_views
+from machine import StoppedClock
+
+from flask_mongo_session.mongo import clock
 
 
 @pytest.fixture
@@ -44,3 +47,12 @@ def browse(interleaver):
         return Browser(app, interleaver, cookie)
 
     return browse
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch):
+    """Stops the database's clock and the boot clock; they move when they are told to."""
+    stopped = StoppedClock()
+    monkeypatch.setattr(clock, "boottime", stopped.boottime)
+    monkeypatch.setattr(clock, "hello", stopped.hello)
+    return stopped

@@ -155,7 +155,7 @@ def store_of(app):
 def live(app):
     """The documents that are sessions now."""
     store = store_of(app)
-    return list(store.collection.find({"expires_at": {"$gt": store.now()}, "ended": None}))
+    return list(store.collection.find({"expires_at": {"$gt": store.now()}, "ended_at": None}))
 
 
 def add_views(app, interleaver):

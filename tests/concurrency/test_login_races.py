@@ -94,7 +94,7 @@ def test_with_a_permanent_cookie_only_a_slow_read_can_log_out(permanent, browse,
         if visit.user != USER:
             lost += 1
             assert visit.bringers[-1] == "reading", (seed, visit.bringers)
-            assert visit.browser.cookie.partition(".")[0] == visit.cookie.partition(".")[0]
+            assert visit.browser.cookie.split(".")[1] == visit.cookie.split(".")[1]
         visit.check_old_cookie_is_worthless()
     print(f"{lost} of {count} log-ins lost to a slow read")  # noqa: T201 - the figure is what the test is about
     assert lost < count / 2
@@ -103,12 +103,15 @@ def test_with_a_permanent_cookie_only_a_slow_read_can_log_out(permanent, browse,
 @everyday_and_soak
 @every_log_in
 def test_with_a_permanent_cookie_that_is_not_refreshed_nothing_can(make_web, browse, log_in, count):
-    """Without ``SESSION_REFRESH_EACH_REQUEST`` a read brings no cookie: the browser ends logged in each time."""
+    """Without ``SESSION_REFRESH_EACH_REQUEST`` only a change brings a cookie, and it knows that its token is current.
+
+    Delivered in the order in which the server finished them, the browser ends logged in each time.
+    """
     app = make_web(SESSION_PERMANENT=True, SESSION_REFRESH_EACH_REQUEST=False)
     for seed in range(count):
         visit = Visit(app, browse)
 
-        visit.run(random.Random(seed).choice, {"log-in": f"{log_in}/{USER}"}, late=True)
+        visit.run(random.Random(seed).choice, {"log-in": f"{log_in}/{USER}"}, late=False)
 
         assert visit.user == USER, (seed, visit.bringers)
 
@@ -134,7 +137,7 @@ def test_of_two_log_ins_in_parallel_the_later_one_stands(web, browse, log_ins, c
 
 @every_log_in
 def test_a_blind_write_that_arrives_after_a_log_in_brings_no_cookie(web, browse, interleaver, log_in):
-    """It meets the mark: without it, it would begin a session of its own and log the browser out."""
+    """It was overtaken: otherwise it would begin a session of its own and log the browser out."""
     visit = Visit(web, browse)
     requests = [visit.request("log-in", f"{log_in}/{USER}", late=False)]
     requests.append(visit.request("blind", "/write/blind/1", late=False))

@@ -8,9 +8,8 @@ import random
 import pytest
 from interleaving import SECRET, USER, in_order, live, store_of
 
-from flask_mongo_session.document.changes import Changes
-from flask_mongo_session.document.record import Metadata, Missing
-from flask_mongo_session.session.tokens import CookieContent, session_id
+from flask_mongo_session.document import filters
+from flask_mongo_session.session.state import CookieContent, token_hash
 
 ROUNDS = 15
 SOAK_ROUNDS = 200
@@ -36,8 +35,8 @@ ENDINGS = {
 }
 
 
-def sid_of(app, cookie):
-    return session_id(app.session_interface.signer(app).read(cookie).token)
+def sid_of(cookie):
+    return cookie.partition(".")[0]
 
 
 class History:
@@ -105,7 +104,8 @@ def test_a_log_out_stands_whatever_else_is_under_way(history, interleaver, count
 
         codes = interleaver.run([one.request(path) for path in paths], chance.choice)
 
-        assert codes == [200] * len(paths), (seed, paths)
+        assert codes[-1] == 200, (seed, paths)
+        assert {*codes} <= {200, 503}, (seed, paths)  # who was overtaken twice, by changes of the deadline, is told so
         one.check_nobody_is_logged_in()
         one.check_old_cookie_is_nobody()
         if ending == "/logout":
@@ -114,7 +114,7 @@ def test_a_log_out_stands_whatever_else_is_under_way(history, interleaver, count
 
 @everyday_and_soak
 def test_two_log_outs_and_two_rotations_at_once_leave_nobody_logged_in(history, interleaver, count):
-    """However rotations chain, every log-out goes after them to the end of the chain."""
+    """However rotations follow each other, every log-out ends the session that they made."""
     for seed in range(count):
         chance, one = random.Random(seed), history()
         paths = [
@@ -140,7 +140,7 @@ def test_a_revocation_finds_the_session_wherever_it_is(web, history, interleaver
         revoke = chance.choice(
             [
                 lambda: extension.revoke_user(USER),
-                lambda cookie=one.cookie: extension.revoke(sid_of(web, cookie)),
+                lambda cookie=one.cookie: extension.revoke(sid_of(cookie)),
             ]
         )
 
@@ -172,7 +172,7 @@ def test_a_swept_session_stays_away(make_web, browse, interleaver, move_clock, c
 
 @everyday_and_soak
 def test_a_rotation_leaves_one_session_with_the_data_and_one_cookie_that_works(web, history, interleaver, count):
-    """A regenerated session goes on under one new id with what was there; the id from before is worthless."""
+    """A regenerated session goes on under one new token with what was there; the token from before reads nothing."""
     for seed in range(count):
         chance, one = random.Random(seed), history()
         slow = [name for name in SLOW if name not in ("taking all keys out", "regenerating")]
@@ -203,47 +203,14 @@ def test_every_order_of_a_log_out_and_a_rotation(history, interleaver):
         tried.add(tuple(order))
         one.check_nobody_is_logged_in()
         one.check_data_is_gone()
-    assert len(tried) >= 12, "different orders"
+    assert len(tried) >= 6, "different orders"
 
 
 # -- single windows, each held open ------------------------------------------------------------------------------------
 
 
-def test_a_log_out_between_the_halves_of_a_rotation_stands(history, interleaver):
-    """It finds the mark, and a tombstone where the successor is about to be stored."""
-    one = history()
-
-    interleaver.run([one.request("/regenerate"), one.request("/logout")], in_order(0, 0, 0, 1, 1, 1, 1))
-
-    one.check_nobody_is_logged_in()
-    one.check_data_is_gone()
-    assert one.browser.brought == []
-
-
-def test_a_rotation_that_took_too_long_stores_nothing(web, history, interleaver, move_clock, monkeypatch):
-    """Its mark may have been swept by then, and a log-out would have found nothing to follow."""
-    one, store = history(), store_of(web)
-    retire = store.retire
-
-    def retire_and_pause(*arguments):
-        latest = retire(*arguments)
-        interleaver.stop("between the halves")
-        return latest
-
-    def pass_time_and_log_out():
-        move_clock(11)
-        assert store.delete_expired() == 1
-        return one.request("/logout")()
-
-    monkeypatch.setattr(store, "retire", retire_and_pause)
-    interleaver.run([one.request("/regenerate"), pass_time_and_log_out], in_order(0, 0, 0, *[1] * 9))
-
-    one.check_nobody_is_logged_in()
-    one.check_data_is_gone()
-
-
 def test_taking_the_user_out_right_after_a_rotation_is_a_log_out_too(history):
-    """The request meets the mark and sees no user, but its intention is plain."""
+    """The request was overtaken and sees no user, but its intention is plain."""
     one = history()
     one.request("/regenerate")()
 
@@ -253,13 +220,38 @@ def test_taking_the_user_out_right_after_a_rotation_is_a_log_out_too(history):
     one.check_data_is_gone()
 
 
-def test_a_log_out_follows_a_trail_that_another_began_to_bury(web, history):
-    """A log-out that broke off halfway leaves the trail for the next one."""
+def test_a_log_out_with_a_token_from_before_two_rotations(history):
+    """It was sent before the browser knew, so it ends what became of the session."""
     one = history()
-    one.request("/regenerate")()
-    second = one.browser.cookie
+    for _ in range(2):
+        one.browser.get("/regenerate")
+
+    one.request("/logout")()
+
+    one.check_nobody_is_logged_in()
+    one.check_data_is_gone()
+
+
+def test_an_old_token_cannot_log_out_after_a_log_in(web, browse, move_clock):
+    """Somebody who planted or stole a token reads nothing by it, and ends nothing once ten seconds have passed."""
+    browser, thief = browse(web), browse(web)
+    browser.get("/write/other/1")
+    planted = browser.cookie
+    browser.get(f"/login/{USER}")
+    move_clock(11)
+
+    for path in ("/all", "/write/x/1", "/pop/other", "/regenerate", "/empty", "/logout-user", "/logout"):
+        thief.cookie = None
+        assert thief.get(path, cookie=planted).status_code == 200
+
+    assert browser.get("/all").json == {"other": "1", "user_id": USER}
+
+
+def test_the_token_before_a_rotation_can_still_log_out(history, move_clock):
+    """However late: whoever wants to leave, leaves, unless somebody has logged in since."""
+    one = history()
     one.browser.get("/regenerate")
-    store_of(web).bury(sid_of(web, second))
+    move_clock(3600)
 
     one.request("/logout")()
 
@@ -269,31 +261,30 @@ def test_a_log_out_follows_a_trail_that_another_began_to_bury(web, history):
 
 @pytest.mark.parametrize("room", range(0, 400, 40))
 def test_a_session_near_its_size_limit_survives_a_rotation(make_web, browse, room):
-    """Whether it fits is judged before the old record is given up, whatever the new one carries beside the keys."""
+    """What a rotation adds beside the values is no growth."""
     web = make_web(SESSION_MAX_SIZE=2_048)
     browser = browse(web)
     browser.get("/start")
-    value = "x" * (1_850 - room)
+    value = "x" * (1_700 - room)
     assert browser.get(f"/change/big/{value}").status_code == 200
 
-    assert browser.get("/regenerate").status_code == 200
+    for _ in range(3):
+        assert browser.get("/regenerate").status_code == 200
 
     assert browser.get("/read/big").text == value
 
 
-def test_a_mark_is_never_written_to(web, history):
-    """Not even by a request that took the time long before the rotation."""
+def test_a_tombstone_is_never_written_to(web, history):
+    """Not even by a request that took the time long before the end."""
     one = history()
-    one.request("/regenerate")()
-    store, sid = store_of(web), sid_of(web, one.cookie)
-    mark = store.collection.find_one({"_id": sid})
-    long_ago = store.now() - dt.timedelta(hours=1)
-    changes = Changes()
-    changes.assign("late", 1)
+    one.request("/logout")()
+    store, (sid, token, *_) = store_of(web), one.cookie.split(".")
+    tombstone = store.collection.find_one({"_id": sid})
+    chosen = filters.one_live(sid, token_hash(token), store.now() - dt.timedelta(hours=1))
 
-    assert not store.change(sid, changes, None, Metadata(now=long_ago, expires_at=store.now() + dt.timedelta(hours=1)))
-    assert store.retire(sid, "another", None, long_ago) is Missing.UNKNOWN
-    assert store.collection.find_one({"_id": sid}) == mark
+    assert not store.repository.update(chosen, {"$set": {"data.late": 1}})
+    assert not store.repository.touch(chosen, {"expires_at": store.now()}, confirmed=True)
+    assert store.collection.find_one({"_id": sid}) == tombstone
 
 
 def test_a_log_out_stands_although_what_came_after_it_could_not_be_stored(web, history):
@@ -319,21 +310,6 @@ def test_nothing_is_lost_when_the_session_to_merge_into_has_just_ended(web, brow
     one.check_nobody_is_logged_in()
 
 
-def test_revoking_finds_who_logged_in_without_a_rotation_while_another_rotated(make_web, browse, interleaver):
-    """The successor belongs to whom the latest state of the session belongs to."""
-    app = make_web(SESSION_ROTATE_ON_LOGIN=False)
-    browser = browse(app)
-    browser.get("/write/other/1")
-    cookie = browser.cookie
-    ask = [lambda path=path: browser.get(path, cookie=cookie) for path in ("/regenerate", f"/login/{USER}")]
-
-    interleaver.run(ask, in_order(0, 0, 1, 1, 1, 1, 0))
-
-    assert [document["user_id"] for document in live(app)] == [USER]
-    assert app.extensions["sessions"].revoke_user(USER) == 1
-    assert live(app) == []
-
-
 def test_a_key_added_meanwhile_survives_the_emptying(web, browse, interleaver):
     """Emptied is ended, unless another request has just put something in; with a user in it, it is a log-out."""
     browser = browse(web)
@@ -346,13 +322,15 @@ def test_a_key_added_meanwhile_survives_the_emptying(web, browse, interleaver):
 
 
 def test_a_read_id_from_the_database_is_nobody(web, history):
-    """Who copies an ``_id`` into a cookie, as it is or in the cookie's form, has no session."""
+    """Who copies an ``_id`` or a hash into a cookie, as it is or in the cookie's form, has no session."""
     one = history()
-    sid, (token, extras, signature) = sid_of(web, one.cookie), one.cookie.split(".")
-    assert [document["_id"] for document in live(web)] == [sid]
-    assert token not in str(live(web))
+    sid, token, extras, signature = one.cookie.split(".")
+    (document,) = live(web)
+    assert document["_id"] == sid
+    assert token not in str(document)
 
-    for forged in (sid, f"{sid}.{extras}.{signature}", f"{sid}.{extras}.", f"{sid}.{extras}"):
+    hashed = document["token"].hex()
+    for forged in (sid, f"{sid}.{hashed}.{extras}.{signature}", f"{sid}.{token}.{extras}.", f"{sid}.{token}.{extras}"):
         assert one.who(forged) == "None"
-    signed = web.session_interface.signer(web).sign(CookieContent(sid, 0))
-    assert one.who(signed) == "None", "not even with the secret key: the id is no token"
+    signed = web.session_interface.signer(web).sign(CookieContent(sid, hashed))
+    assert one.who(signed) == "None", "not even with the secret key: a hash is no token"

@@ -584,6 +584,16 @@ def test_no_call_for_each_scalar(options):
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
+class Unknown:
+    """A type that nobody stores."""
+
+    def __repr__(self):
+        return "<unknown>"
+
+
+UNKNOWN = Unknown()
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -623,9 +633,9 @@ BERLIN = ZoneInfo("Europe/Berlin")
         (Decimal(1), 1),
         (b"a", Binary(b"a", 3)),
         (uuid.UUID(int=1), uuid.UUID(int=2)),
-        (1, object()),
-        ([1], [object()]),
-        ({"a": 1}, {"a": object()}),
+        (1, UNKNOWN),
+        ([1], [UNKNOWN]),
+        ({"a": 1}, {"a": UNKNOWN}),
         (DatetimeMS(5), 5),
     ],
     ids=ascii,

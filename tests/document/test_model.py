@@ -32,7 +32,7 @@ from mongoengine import (
 )
 from mongoengine.connection import disconnect
 
-from flask_mongo_session import ModelError, MongoSessionStore, Session, SessionDocument, new_token, session_id
+from flask_mongo_session import ModelError, MongoSessionStore, Session, SessionDocument, new_session_id
 
 HOUR = dt.timedelta(hours=1)
 
@@ -97,7 +97,7 @@ def declare(**fields):
         "data",
         "user_id",
         "expires_at",
-        "ended",
+        "ended_at",
         "_private",
         "save",
         "contents",
@@ -113,7 +113,7 @@ def test_reserved_names(name):
     assert isinstance(caught.value, ModelError) or name == "objects"
 
 
-@pytest.mark.parametrize("db_field", ["_id", "data", "expires_at", "ended", "deadline", "_cls"])
+@pytest.mark.parametrize("db_field", ["_id", "data", "expires_at", "ended_at", "deadline", "_cls"])
 def test_reserved_fields(db_field):
     """A field stored where the session document stores something else is refused, too."""
     with pytest.raises(ModelError, match=f"'{db_field}'"):
@@ -217,6 +217,19 @@ def test_queries_by_the_databases_clock(shop, move_clock):
         assert (ShopSession.objects.live().count(), ShopSession.objects.expired().count()) == (0, 3)
         assert ShopSession.objects.of_user("1").count() == 0
         assert ShopSession.objects.expired().of_user("1").count() == 2
+
+
+def test_ended_sessions_are_no_documents_of_theirs(shop):
+    """What a log-out leaves for requests in flight is neither live nor expired, and nobody's."""
+    browser = shop.test_client()
+    browser.get("/login/7")
+    with shop.app_context():
+        shop.extensions["sessions"].revoke_user("7")
+        objects = ShopSession.objects
+        assert [objects.live().count(), objects.expired().count(), objects.of_user("7").count()] == [0, 0, 0]
+        assert objects.expired().of_user("7").count() == 0
+        assert objects.get().ended_at.utcoffset() == dt.timedelta(0)
+        assert objects.get().contents == {"theme": "light", "cart": []}
 
 
 def test_document_in_a_plain_view(shop):
@@ -332,7 +345,7 @@ def test_without_an_application(mongo_server, database):
     alias = mongoengine.connect(database.name, host=mongo_server.uri, uuidRepresentation="standard")
     try:
         store = MongoSessionStore(ShopSession, cleanup_interval=0, auto_index=False)
-        sid = session_id(new_token())
+        sid = new_session_id()
         store.commit(sid, {"theme": "dark", "n": 1}, store.now() + HOUR)
 
         assert ShopSession.objects.live().get().contents == {"theme": "dark", "cart": [], "n": 1}

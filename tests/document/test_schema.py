@@ -380,12 +380,12 @@ def test_encoding_is_that_of_the_field(full, sessions):
 
 def test_free_form_keys_live_under_data(full, sessions):
     """Keys without a field, whatever they are called, lie beside each other under ``data``."""
-    full(lambda: session.update({"expires_at": 1, "x": 2, "ended": 3, "user_agent": 4, "theme": "dark"}))
+    full(lambda: session.update({"expires_at": 1, "x": 2, "ended_at": 3, "user_agent": 4, "theme": "dark"}))
 
     document = sessions.find_one()
-    assert document["data"] == {"expires_at": 1, "x": 2, "ended": 3, "user_agent": 4}
+    assert document["data"] == {"expires_at": 1, "x": 2, "ended_at": 3, "user_agent": 4}
     assert document["theme"] == "dark"
-    assert set(document) == {"_id", "data", "theme", "created_at", "expires_at", "touched_at"}
+    assert set(document) == {"_id", "token", "data", "theme", "created_at", "expires_at", "touched_at"}
 
 
 def test_keys_and_data_of_the_wrong_type():

@@ -11,9 +11,9 @@ import pytest
 from flask import Flask
 from plain_shop import add_views
 
-from flask_mongo_session import MongoSession, new_token
+from flask_mongo_session import MongoSession
 from flask_mongo_session.mongo.connection import _close_clients
-from flask_mongo_session.session.tokens import CookieContent
+from flask_mongo_session.session.state import CookieContent, new_session_id, new_token
 from flask_mongo_session.testing import MongoServer, _check_mongod
 
 SECRET_KEY = "a secret for tests only"
@@ -78,6 +78,14 @@ def failing(server):
 
 
 @pytest.fixture
+def replica_set(mongo_replica_set):
+    """The replica set, whole before and after."""
+    mongo_replica_set.heal()
+    yield mongo_replica_set
+    mongo_replica_set.heal()
+
+
+@pytest.fixture
 def make_shop():
     """Makes applications by address, as in production (not in testing mode), with a few views."""
     applications = []
@@ -108,10 +116,9 @@ def shop(make_shop, uri):
     return make_shop(uri)
 
 
-def signed_cookie(app, *, age=0.0, **extras):
-    """The value of a cookie that *app* would have set *age* seconds ago, for a session that nobody stored."""
-    touched = int((time.time() - age) * 1000)
-    return app.session_interface.signer(app).sign(CookieContent(new_token(), touched, **extras))
+def signed_cookie(app, **extras):
+    """The value of a cookie that *app* would have set, for a session that nobody stored."""
+    return app.session_interface.signer(app).sign(CookieContent(new_session_id(), new_token(), **extras))
 
 
 @pytest.fixture

@@ -48,6 +48,35 @@ def add_views(app):
         session.pop("user_id", None)
         return "bye"
 
+    add_views_of_tokens(app)
+
+
+def add_views_of_tokens(app):
+    """Those that rotate, confirm and merge, and tell what is there."""
+
+    @app.get("/renew")
+    def renew():
+        session.regenerate()
+        return "renewed"
+
+    @app.get("/confirm")
+    def confirm():
+        session.confirm()
+        return "confirmed"
+
+    @app.get("/merge/<token>")
+    def merge(token):
+        session.merge(token)
+        return "merged"
+
+    @app.get("/token")
+    def token():
+        return session.token
+
+    @app.get("/all")
+    def everything():
+        return jsonify(dict(session))
+
 
 def create_app():
     """Configured by ``$SHOP`` (JSON); ``/state`` tells what runs in the worker that answers."""
@@ -65,7 +94,7 @@ def create_app():
             sweeping=store.sweeper.running,
             sweepers=threads.count("mongo-session-sweeper"),
             client=id(store.connection.client),
-            clients=len(connection._clients),
+            clients=len(connection._clients.by_uri),
             last_count=store.sweeper.last_count,
             last_error=repr(store.sweeper.last_error),
             memory=resident(),

@@ -14,8 +14,6 @@ import pytest
 from pymongo.write_concern import WriteConcern
 from waiting import eventually
 
-from flask_mongo_session import session_id
-
 pytestmark = pytest.mark.replica
 
 log = logging.getLogger(__name__)
@@ -35,10 +33,12 @@ class Log:
     codes: Counter = field(default_factory=Counter)
     slowest: float = 0.0
     answered: list[float] = field(default_factory=list)
+    renewed: int = 0
+    logged_out: list[str] = field(default_factory=list)
 
 
 class Writer(threading.Thread):
-    """A visitor that logs in, writes, logs out, and notes what was acknowledged."""
+    """A visitor that logs in, writes, renews the token, logs out, and notes what was acknowledged."""
 
     def __init__(self, app, number, stopping):
         super().__init__(daemon=True)
@@ -63,10 +63,19 @@ class Writer(threading.Thread):
                 written.add(f"k{number}")
             elif sid_of(browser) != sid:
                 return
+            if number % 10 == 5:
+                self.log.renewed += self._get(browser, "/renew")
+                self._check_logged_in(browser)
         if self._chance.random() < 0.5:
             self.log.kept.pop(sid)
             if self._get(browser, "/logout"):
                 self.log.ended.add(sid)
+
+    def _check_logged_in(self, browser):
+        """Whoever is answered is who they were, also after a rotation whose answer stayed out."""
+        response = browser.get("/read/user_id")
+        if response.status_code == 200 and response.text != str(self._number):
+            self.log.logged_out.append(response.text)
 
     def _get(self, browser, path):
         began = time.monotonic()
@@ -82,7 +91,7 @@ class Writer(threading.Thread):
 
 def sid_of(browser):
     cookie = browser.get_cookie("session")
-    return cookie and session_id(cookie.value.partition(".")[0])
+    return cookie and cookie.value.partition(".")[0]
 
 
 class Traffic:
@@ -127,6 +136,8 @@ def check(traffic, store):
 
     assert not lost
     assert not undone
+    assert not [text for log in traffic.logs for text in log.logged_out]
+    assert sum(log.renewed for log in traffic.logs) > 10
     assert set(codes) <= {200, 503}
     assert codes[200] > 100
     assert slowest <= LIMIT + 0.5
@@ -140,14 +151,6 @@ def ask(store, sid):
     except Exception:
         return None
     return {"": None, **(found.data if found else {})}.keys()
-
-
-@pytest.fixture
-def replica_set(mongo_replica_set):
-    """The replica set, whole before and after."""
-    mongo_replica_set.heal()
-    yield mongo_replica_set
-    mongo_replica_set.heal()
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from flask_mongo_session import session_id
 from flask_mongo_session.document import codec, decoding
 from flask_mongo_session.exceptions import DamagedDocument, UnstorableValue
 from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS
-from flask_mongo_session.session.tokens import CookieContent, CookieSigner
+from flask_mongo_session.session.state import CookieContent
+from flask_mongo_session.web.cookie import CookieSigner
 
 EXAMPLES = 150
 MINUTE = 60.0
@@ -59,15 +59,15 @@ def for_a_while(test, seconds):
 def fuzz_cookies(app):
     """Any text as a cookie is a session of nobody, unless it is the one that was signed."""
     signer = CookieSigner("the key")
-    ticket = CookieContent("token", 1)
-    valid = signer.sign(ticket)
+    content = CookieContent("sid", "token")
+    valid = signer.sign(content)
     client = app.test_client(use_cookies=False)
 
     @QUIET
     @given(st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=200), st.integers(0, len(valid)))
     def fuzz(noise, at):
         for cookie in (noise, valid[:at] + noise, noise + valid[at:], valid[:at] + noise + valid[at:]):
-            assert signer.read(cookie) in (None, ticket)
+            assert signer.read(cookie) in (None, content)
         assert client.get("/read/kept", headers={"Cookie": f"session={noise}"}).status_code == 200
 
     return fuzz
@@ -94,14 +94,14 @@ def fuzz_codec(app):
 
 def fuzz_documents(app, sessions):
     """Whatever a document holds, its owner gets an answer and can go on."""
-    fields = ["data", "expires_at", "deadline", "touched_at", "ended", "user_id", "permanent", "created_at"]
+    fields = ["data", "expires_at", "deadline", "touched_at", "ended_at", "user_id", "permanent", "created_at"]
 
     @settings(QUIET, max_examples=EXAMPLES // 5)
     @given(st.dictionaries(st.sampled_from(fields), stored, max_size=3))
     def fuzz(damage):
         browser = app.test_client()
         browser.get("/write/kept/1")
-        sid = session_id(browser.get_cookie("session").value.partition(".")[0])
+        sid = browser.get_cookie("session").value.partition(".")[0]
         document = {**sessions.find_one({"_id": sid}), **damage}
         sessions.replace_one({"_id": sid}, document)
 

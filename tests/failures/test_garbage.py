@@ -13,8 +13,8 @@ from flask import session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge, new_token, session_id
-from flask_mongo_session.session.tokens import CookieContent
+from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge
+from flask_mongo_session.session.state import CookieContent, new_session_id, new_token
 
 COOKIES = 5_000
 DOCUMENTS = 500
@@ -64,9 +64,9 @@ def garbage(valid, chance):
 
 def is_ours(signer, cookie, valid):
     """Whether it is the valid one after all: its signature may be spelt in more than one way (base64)."""
-    ticket = signer.read(cookie.partition(";")[0].strip().strip('"'))
-    assert ticket in (None, signer.read(valid))
-    return ticket is not None
+    content = signer.read(cookie.partition(";")[0].strip().strip('"'))
+    assert content in (None, signer.read(valid))
+    return content is not None
 
 
 def test_five_thousand_cookies_that_we_did_not_sign(app, commands, sessions, caplog):
@@ -92,15 +92,16 @@ def test_five_thousand_cookies_that_we_did_not_sign(app, commands, sessions, cap
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
+    sid=st.text(TEXT, max_size=60),
     token=st.text(TEXT, max_size=60),
-    touched=st.integers(-(2**70), 2**70),
+    pending=st.none() | st.text(TEXT, max_size=60),
     deadline=st.none() | st.integers(-(2**70), 2**70),
     permanent=st.booleans(),
 )
-def test_any_ticket_that_was_signed(app, token, touched, deadline, permanent):
+def test_any_cookie_that_was_signed(app, *, sid, token, pending, deadline, permanent):
     """Who knows the secret key may sign nonsense: it is an unknown session, and a visitor may still log in."""
     signer = app.session_interface.signer(app)
-    cookie = signer.sign(CookieContent(token, touched, permanent, deadline))
+    cookie = signer.sign(CookieContent(sid, token, permanent, deadline, pending))
 
     assert send(app, cookie, "/count").status_code == 200
     assert send(app, cookie, "/write/a/1").status_code == 200
@@ -169,8 +170,22 @@ STRANGE = [
     dt.datetime(9999, 12, 31, tzinfo=dt.timezone.utc),
     dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc),
 ]
-FIELDS = ["data", "expires_at", "created_at", "touched_at", "deadline", "user_id", "permanent", "ended", "ended.at"]
-FIELDS += ["ended.successor", "ip", "authenticated_at", "_cls", "data.kept", "data.user_id", "data.other"]
+FIELDS = ["data", "expires_at", "created_at", "touched_at", "deadline", "user_id", "permanent", "ended_at", "token"]
+FIELDS += [
+    "previous",
+    "previous.at",
+    "previous.token",
+    "previous.wrote",
+    "previous.keeps_writes",
+    "previous.login",
+    "last_user_id",
+    "ip",
+    "authenticated_at",
+    "_cls",
+    "data.kept",
+    "data.user_id",
+    "data.other",
+]
 
 
 def place(document, field, value):
@@ -206,7 +221,7 @@ def rot(app, sessions):
     def make(spoil):
         browser = app.test_client()
         browser.get("/write/kept/1")
-        sid = session_id(browser.get_cookie("session").value.partition(".")[0])
+        sid = browser.get_cookie("session").value.partition(".")[0]
         document = spoil(sessions.find_one({"_id": sid}))
         sessions.delete_one({"_id": sid})
         sessions.insert_one(document)
@@ -246,7 +261,7 @@ def test_five_hundred_damaged_documents(app, rot, sessions, count):
 def test_a_damaged_expiry_is_no_expiry(rot, store, expires_at):
     """A session without an end that the database can compare does not exist, in any way of asking."""
     browser = rot(lambda document: {**document, "expires_at": expires_at})
-    sid = session_id(browser.get_cookie("session").value.partition(".")[0])
+    sid = browser.get_cookie("session").value.partition(".")[0]
 
     assert store.find(sid) is None
     assert store.all() == {}
@@ -274,7 +289,7 @@ def inserted_raw(app, sessions):
     def insert(damage):
         browser = app.test_client()
         browser.get("/write/kept/1")
-        sid = session_id(browser.get_cookie("session").value.partition(".")[0])
+        sid = browser.get_cookie("session").value.partition(".")[0]
         expires_at = sessions.find_one({"_id": sid})["expires_at"]
         sessions.delete_one({"_id": sid})
         sessions.insert_one(raw_document(sid, expires_at, damage))
@@ -287,12 +302,12 @@ def inserted_raw(app, sessions):
 def test_malformed_bson(inserted_raw, store, damage):
     """It reads as an empty session, its neighbours are still listed, and the next write starts a new session."""
     browser = inserted_raw(damage)
-    token = browser.get_cookie("session").value.partition(".")[0]
+    sid = browser.get_cookie("session").value.partition(".")[0]
 
     assert browser.get("/read/kept").text == "None"
     assert store.all() == {}
     assert browser.get("/count").text == "1"
-    assert browser.get_cookie("session").value.partition(".")[0] != token
+    assert browser.get_cookie("session").value.partition(".")[0] != sid
     assert browser.get("/count").text == "2"
 
 
@@ -374,7 +389,7 @@ def test_one_value_beyond_what_mongodb_stores(make_app, sessions):
 # -- hostile keys and values ------------------------------------------------------------------------------------------
 
 HOSTILE = ["$where", "$set", "a.b", "data.user_id", "expires_at", "user_id.$gt", "nul\x00nul", "", "%", "$", "~t"]
-HOSTILE += ["_id", "__proto__", "constructor", "\ud800", "$expires_at", "$$NOW", "data", "ended", "%0000"]
+HOSTILE += ["_id", "__proto__", "constructor", "\ud800", "$expires_at", "$$NOW", "data", "ended_at", "%0000"]
 HOSTILE_VALUES = [
     {"$gt": ""},
     {"$where": "1"},
@@ -465,7 +480,7 @@ def test_a_truncated_document_is_refused_by_the_driver_itself():
 
 def test_unknown_session_ids_are_cheap(app, commands):
     """A signed cookie of a session that is gone costs one find."""
-    cookie = app.session_interface.signer(app).sign(CookieContent(new_token(), 0))
+    cookie = app.session_interface.signer(app).sign(CookieContent(new_session_id(), new_token()))
 
     assert send(app, cookie).text == "None"
     assert commands.names == ["find"]

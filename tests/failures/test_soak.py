@@ -40,7 +40,7 @@ class Visitor(threading.Thread):
     def _step(self):
         value = f"precious{uuid.uuid4().hex}"
         path = self._chance.choice(
-            ["/untouched", "/read/kept", "/read/kept", "/count", f"/write/kept/{value}", f"/login/{value}", "/logout"]
+            ["/untouched", "/read/kept", "/count", "/renew", f"/write/kept/{value}", f"/login/{value}", "/logout"]
         )
         try:
             status, _, self._cookie = self._gunicorn.get(path, self._cookie)
@@ -50,7 +50,7 @@ class Visitor(threading.Thread):
         self.codes[status] += 1
         self.secrets.add(value)
         if self._cookie:
-            self.secrets.add(self._cookie.partition(".")[0])
+            self.secrets.add(self._cookie.split(".")[1])
 
 
 def put_under_load(gunicorn, seconds, warm_up):
@@ -115,7 +115,7 @@ def test_the_log_of_failures_is_clean_too(shop, server, stored, visitor, caplog)
     browser = shop.test_client()
     secrets = [f"precious{number}" for number in range(6)]
     browser.get(f"/login/{secrets[0]}")
-    token = browser.get_cookie("session").value.partition(".")[0]
+    token = browser.get_cookie("session").value.split(".")[1]
 
     stored.sessions.update_one({"user_id": secrets[0]}, {"$set": {"data.broken": {"~t": secrets[1], "v": secrets[2]}}})
     browser.get("/read/broken")

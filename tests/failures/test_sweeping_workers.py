@@ -20,7 +20,8 @@ from waiting import eventually
 from flask_mongo_session import MongoSessionStore, Session
 from flask_mongo_session.cleanup.expired import Remover
 from flask_mongo_session.cleanup.sweeper import JITTER, Sweeper
-from flask_mongo_session.document.filters import MARK_SECONDS
+from flask_mongo_session.document.filters import TOMBSTONE_LIFE
+from flask_mongo_session.storage.repository import tombstone
 
 PROCESSES = 16
 INTERVAL = 1.0
@@ -204,16 +205,11 @@ def test_what_is_renewed_meanwhile_stays(make_store, sessions):
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("same", [True, False], ids=["one moment", "many moments"])
-def test_marks_of_rotations_do_not_hold_it_up(make_store, sessions, same):
-    """More marks than fit into a batch, all too fresh to go: the sweep passes them by, and ends."""
+def test_tombstones_do_not_hold_it_up(make_store, sessions, same):
+    """More than fit into a batch, all too fresh to go: the sweep passes them by, and ends."""
     store, now = make_store(), store_now(make_store)
     marks = [
-        {
-            "_id": f"mark{number}",
-            "data": {},
-            "ended": {"at": now},
-            "expires_at": now - dt.timedelta(milliseconds=0 if same else number),
-        }
+        {"_id": f"mark{number}", **tombstone(now - dt.timedelta(milliseconds=0 if same else number))}
         for number in range(50)
     ]
     sessions.insert_many(marks + expired(30))
@@ -222,11 +218,11 @@ def test_marks_of_rotations_do_not_hold_it_up(make_store, sessions, same):
     assert sessions.count_documents({}) == 50
 
 
-def test_marks_go_when_they_are_old(make_store, sessions, move_clock):
-    """Ten seconds later."""
+def test_tombstones_go_when_they_are_old(make_store, sessions, move_clock):
+    """A quarter of an hour later."""
     store, now = make_store(), store_now(make_store)
-    sessions.insert_one({"_id": "mark", "data": {}, "ended": {"at": now}, "expires_at": now})
-    move_clock(MARK_SECONDS + 1)
+    sessions.insert_one({"_id": "mark", **tombstone(now)})
+    move_clock(TOMBSTONE_LIFE.total_seconds() + 1)
 
     assert store.delete_expired() == 1
 

@@ -13,7 +13,9 @@ import time
 
 import pytest
 
-from flask_mongo_session import new_token, session_id
+from flask_mongo_session import new_session_id
+from flask_mongo_session.document.filters import TOMBSTONE_LIFE
+from flask_mongo_session.storage.repository import tombstone
 
 REMOVED = re.compile(r"^Removed (\d+) expired sessions in \d+\.\d\d seconds\.$")
 PROGRAM = """
@@ -28,13 +30,15 @@ MongoSession(app)
 
 @pytest.fixture
 def expired(store, sessions):
-    """Five sessions that have expired, two that have not; the ids of these."""
+    """Five records that a sweep removes, one an old tombstone; two live sessions and a fresh tombstone, whose ids."""
     now = store.now()
-    sessions.insert_many([{"_id": f"old{n}", "expires_at": now, "data": {}} for n in range(5)])
-    live = {session_id(new_token()) for _ in range(2)}
+    old = [{"expires_at": now, "data": {}}] * 4 + [tombstone(now - TOMBSTONE_LIFE)]
+    sessions.insert_many([{"_id": f"old{n}", **record} for n, record in enumerate(old)])
+    sessions.insert_one({"_id": "ended", **tombstone(now)})
+    live = {new_session_id() for _ in range(2)}
     for sid in live:
         store.commit(sid, {}, now.replace(year=now.year + 1))
-    return live
+    return {*live, "ended"}
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_dry_run(run, expired, sessions):
     result = run("sessions-cleanup", "--dry-run")
 
     assert (result.exit_code, result.output) == (0, "5 expired sessions would be removed.\n")
-    assert len(ids(sessions)) == 7
+    assert len(ids(sessions)) == 8
 
 
 def test_batch_size(run, expired, sessions, commands):
@@ -83,7 +87,7 @@ def test_wrong_batch_size(run, expired, sessions, size):
 
     assert result.exit_code == 2
     assert "--batch-size" in result.output
-    assert len(ids(sessions)) == 7
+    assert len(ids(sessions)) == 8
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
@@ -108,8 +112,27 @@ def test_unreachable(make_app, options):
 def test_the_databases_clock_decides(run, expired, move_clock, store):
     """The command judges by the database's clock, as everything does."""
     move_clock(2 * 366 * 24 * 3600)
-    assert run("sessions-cleanup", "--dry-run").output.startswith("7 ")
+    assert run("sessions-cleanup", "--dry-run").output.startswith("8 ")
     assert store.all() == {}
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 60, 898, 902, 86_400 * 366])
+def test_a_dry_run_says_what_a_run_removes(run, expired, move_clock, seconds):
+    """Whatever the time: expired records, and tombstones that are 15 minutes old."""
+    move_clock(seconds)
+    announced = run("sessions-cleanup", "--dry-run").output.split()[0]
+
+    assert REMOVED.match(run("sessions-cleanup").output)[1] == announced
+
+
+def test_a_command_is_recorded_like_a_sweep(run, expired, store):
+    """So that people see that the scheduled command runs; looking alone is no sweep."""
+    run("sessions-cleanup", "--dry-run")
+    assert store.sweeps() == []
+    run("sessions-cleanup")
+    run("sessions-cleanup")
+
+    assert [sweep["count"] for sweep in store.sweeps()] == [0, 5]
 
 
 def on_a_terminal(command, **options):

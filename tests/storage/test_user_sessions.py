@@ -19,11 +19,13 @@ from flask_mongo_session import (
     SessionDocument,
     TooManySessions,
     fresh_session,
-    new_token,
+    new_session_id,
     session_destroyed,
-    session_id,
 )
-from flask_mongo_session.document.record import Metadata, StoredSession
+from flask_mongo_session.document.standing import Standing
+from flask_mongo_session.mongo import clock
+from flask_mongo_session.storage.repository import tombstone
+from flask_mongo_session.storage.user_sessions import ANYBODY, UserSessions
 
 
 class Line(EmbeddedDocument):
@@ -44,7 +46,7 @@ def ours(app):
 
     @app.get("/sid")
     def sid():
-        return session.sid or ""
+        return session.sid
 
     @app.get("/rotate")
     def rotate():
@@ -81,11 +83,16 @@ def destroyed():
 def seed(store, count, user="ada", **fields):
     """Live sessions straight into the collection; their ids."""
     now = store.now()
-    ids = [session_id(new_token()) for _ in range(count)]
+    ids = [new_session_id() for _ in range(count)]
     base = {"user_id": user, "created_at": now, "touched_at": now, "expires_at": now + dt.timedelta(hours=1)}
     documents = [{"_id": sid, "data": {"user_id": user}, **base, **fields} for sid in ids]
     store.collection.insert_many(documents)
     return ids
+
+
+def revoke_all(ours, keep=None):
+    """End everybody's sessions."""
+    return UserSessions(ours.store.repository).end_all(ANYBODY, keep)
 
 
 # -- listing ----------------------------------------------------------------------------------------------------------
@@ -167,8 +174,78 @@ def test_revoke_of_nothing_changes_nothing(ours, log_in, sessions, destroyed, ha
     log_in()
 
     assert not ours.revoke(handle)
-    assert sessions.count_documents({}) == 1
+    assert sessions.count_documents({"ended_at": None}) == 1
     assert destroyed == []
+
+
+def test_revoke_for_nobody_ends_nothing(ours, log_in):
+    """A user that turned out to be None is not "anybody": leaving *user_id* out is."""
+    browser, sid = log_in()
+
+    assert not ours.revoke(sid, user_id=None)
+    assert not ours.revoke(sid, user_id="")
+    assert browser.get("/read/user_id").text == "ada"
+
+
+ENDINGS = {
+    "revoke": lambda ours, sid: ours.revoke(sid),
+    "revoke for the user": lambda ours, sid: ours.revoke(sid, user_id="ada"),
+    "revoke_user": lambda ours, _: ours.revoke_user("ada"),
+    "revoke all": lambda ours, _: revoke_all(ours),
+    "erase_user": lambda ours, _: ours.erase_user("ada"),
+}
+
+
+@pytest.fixture(params=[False, True], ids=["unheard", "heard"])
+def heard(request):
+    """With and without somebody who wants to hear of each session that ends, since the commands differ."""
+    if not request.param:
+        yield
+        return
+    with session_destroyed.connected_to(lambda *_, **__: None):
+        yield
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+def test_a_tombstone_says_nothing_about_anybody(ours, log_in, sessions, store, end):
+    """A session that was ended leaves its id and two dates; a revocation counts as ten seconds old: nobody waits."""
+    browser, sid = log_in(**{"User-Agent": "Browser/1"})
+    before = store.now()
+    end(ours, sid)
+    after = store.now()
+
+    (left,) = store.collection.find()
+    assert set(left) == {"_id", "ended_at", "expires_at"}
+    assert left["_id"] == sid
+    assert before <= left["ended_at"] + dt.timedelta(seconds=10) <= after
+    assert left["ended_at"] - left["expires_at"] == dt.timedelta(seconds=10)
+    browser.get("/write/form/token")
+    assert browser.get("/read/form").text == "token", "a log-in page works at once"
+
+
+def test_a_log_out_by_the_user_counts_from_now(ours, log_in, store):
+    """What its page sent at the same time is told so, for ten seconds."""
+    browser, _ = log_in()
+    before = store.now()
+    browser.get("/logout")
+
+    (left,) = store.collection.find()
+    assert before <= left["ended_at"] <= store.now()
+    assert set(left) == {"_id", "ended_at", "expires_at"}
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+def test_what_is_ended_is_not_ended_again(ours, log_in, store, end, move_clock):
+    """A tombstone is left as it is, so that it is removed in time."""
+    _, sid = log_in()
+    end(ours, sid)
+    left = store.collection.find_one()
+    move_clock(60)
+
+    assert not end(ours, sid)
+    assert store.collection.find_one() == left
 
 
 def test_revoke_with_a_user_never_touches_another_users(ours, log_in, destroyed):
@@ -190,23 +267,15 @@ def test_revoke_of_an_expired_session_is_refused(ours, log_in, move_clock, destr
     assert destroyed == []
 
 
-def test_revoke_follows_a_rotation(ours, log_in):
-    """An id from before a rotation of the last seconds still ends the session, wherever it went."""
-    browser, sid = log_in()
-    browser.get("/rotate")
-
-    assert ours.revoke(sid, user_id="ada")
-    assert browser.get("/read/user_id").text == "None"
-
-
-def test_an_id_from_before_an_old_rotation_is_unknown(ours, log_in, move_clock, destroyed):
-    """Swept or not: what a rotation left behind counts for ten seconds."""
+def test_revoke_finds_a_session_after_any_rotation(ours, log_in, move_clock, destroyed):
+    """The id is for life."""
     browser, sid = log_in()
     browser.get("/rotate")
     move_clock(11)
 
-    assert not ours.revoke(sid)
-    assert (browser.get("/read/user_id").text, destroyed) == ("ada", [])
+    assert ours.revoke(sid, user_id="ada")
+    assert browser.get("/read/user_id").text == "None"
+    assert destroyed == [(sid, "revoked")]
 
 
 # -- ending all -------------------------------------------------------------------------------------------------------
@@ -225,82 +294,163 @@ def test_revoke_user_ends_all_but_the_kept_one(ours, log_in, destroyed):
     assert ours.revoke_user("ada", keep=keep) == 0
 
 
-@pytest.mark.parametrize("nobody", [None, ""])
-def test_revoke_user_of_nobody_is_a_mistake(ours, nobody):
-    """A missing user is told at once: nothing would be ended, silently."""
-    with pytest.raises(TypeError, match="nobody"):
-        ours.revoke_user(nobody)
+def test_revoke_user_of_nobody(ours, store):
+    """A missing user is a mistake, told at once; an empty one, which a client may send, has no sessions."""
+    seed(store, 1, "")
+    for call in (ours.revoke_user, ours.erase_user, ours.export_user):
+        with pytest.raises(TypeError, match="nobody"):
+            call(None)
+
+    assert (ours.revoke_user(""), ours.erase_user(""), ours.of_user("")) == (0, 0, [])
+    assert ours.export_user("")["sessions"] == []
+
+
+@pytest.mark.parametrize("user", ["\ud800", "a\0b", "x" * 5_000, "$where", "é"], ids=ascii)
+def test_any_text_may_name_a_user(ours, app, user):
+    """Lone surrogates, too: listed, revoked and erased, never an error."""
+
+    @app.get("/enter")
+    def enter():
+        session["user_id"] = user
+        return ""
+
+    browser = app.test_client()
+    browser.get("/enter")
+    assert len(ours.of_user(user)) == 1
+    with app.app_context():
+        assert Session.objects.of_user(user).count() == 1
+    assert ours.revoke_user(user) == 1
+    assert ours.erase_user(user) == 0
 
 
 def test_expired_sessions_are_not_counted(ours, store):
-    """They are removed with the others, but there were none."""
+    """There were none; the sweep takes them."""
     seed(store, 2, expires_at=store.now() - dt.timedelta(seconds=1))
 
     assert ours.revoke_user("ada") == 0
-    assert store.collection.count_documents({}) == 0
+    assert store.count_expired() == 2
 
 
-def test_old_rotations_are_not_followed(ours, log_in, move_clock, commands, sessions):
-    """What they left behind may lie there unswept, but nothing can come of it any more; the kept one is found by it."""
-    browser, keep = log_in()
-    for _ in range(5):
-        browser.get("/rotate")
-    log_in()
-    move_clock(11)
+@pytest.mark.parametrize("heard", [False, True])
+def test_revoking_many(ours, store, commands, heard):
+    """Without a receiver it is one update and one that finds no more; with one each is heard of."""
+    ids = seed(store, 2_500)
+    seed(store, 3, "bob")
+    store.ensure_indexes()
     commands.clear()
+    seen = []
+    if heard:
+        with session_destroyed.connected_to(lambda _sender, sid, **_: seen.append(sid)):
+            assert ours.revoke_user("ada") == 2_500
+        assert sorted(seen) == sorted(ids)
+    else:
+        assert ours.revoke_user("ada") == 2_500
+        assert commands.names == ["update", "update"]
+        assert commands.sent[0]["updates"][0]["hint"] == {"user_id": 1}
+    assert store.collection.count_documents({"ended_at": None}) == 3
 
-    assert ours.revoke_user("ada", keep=keep) == 1
-    assert commands.names == ["find", "find", "delete", "find"]
+
+def test_revoking_without_the_index(ours, store):
+    """Slower, but complete."""
+    seed(store, 30)
+    assert ours.revoke_user("ada") == 30
+
+
+@pytest.mark.usefixtures("heard")
+def test_revoking_everybody(ours, store, log_in):
+    """All live sessions end, but the one that is kept: whose they are does not matter."""
+    browser, keep = log_in()
+    seed(store, 5, "bob")
+    seed(store, 5, None)
+    seed(store, 2, expires_at=store.now() - dt.timedelta(seconds=1))
+
+    assert revoke_all(ours, keep) == 10
     assert browser.get("/read/user_id").text == "ada"
+    assert (revoke_all(ours), revoke_all(ours)) == (1, 0)
+    assert store.count_expired() == 2
 
 
-@pytest.mark.parametrize("moment", ["before", "between", "after"])
-def test_revoke_user_meets_a_rotation_wherever_it_is(ours, store, moment):
-    """Before its first half, between the halves, after the second: nothing of the session survives."""
-    (sid,) = seed(store, 1)
-    successor, now = session_id(new_token()), store.now()
-    frame = Metadata(now=now, expires_at=now + dt.timedelta(hours=1), user_id="ada")
-
-    if moment == "before":
-        assert ours.revoke_user("ada") == 1
-    assert isinstance(store.retire(sid, successor, "ada", now), StoredSession) is (moment != "before")
-    if moment == "between":
-        ours.revoke_user("ada")
-    if moment != "before":
-        assert store.succeed(sid, successor, {"user_id": "ada"}, frame) is (moment == "after")
-    if moment == "after":
-        assert ours.revoke_user("ada") == 1
-
-    assert store.all() == {}
-    assert ours.of_user("ada") == []
+def write():
+    session["late"] = 1
 
 
-def test_a_rotation_that_took_the_time_earlier_cannot_revive(ours, store):
-    """A tombstone is dead for a request, too, whose now lies a moment before the end."""
-    (sid,) = seed(store, 1)
-    earlier = store.now()
-    store.bury(sid)
+UNDER_WAY = {
+    "reads only": lambda: session.get("user_id"),
+    "writes": write,
+    "reads and writes": lambda: session.update(late=session.get("user_id")),
+    "changes in place": lambda: session.setdefault("list", []).append(1),
+    "increments": lambda: session.increment("clicks"),
+    "appends": lambda: session.append("seen", "mug"),
+    "regenerates": lambda: session.regenerate(),  # noqa: PLW0108 - the session of the request
+    "confirms": lambda: session.confirm(),  # noqa: PLW0108 - the session of the request
+    "becomes permanent": lambda: setattr(session, "permanent", True),
+    "removes": lambda: session.pop("n", None),
+    "logs out": lambda: session.clear(),  # noqa: PLW0108 - the session of the request
+}
 
-    assert not isinstance(store.retire(sid, session_id(new_token()), "ada", earlier), StoredSession)
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("loads", [False, True], ids=["not loaded", "loaded"])
+@pytest.mark.parametrize("act", UNDER_WAY.values(), ids=UNDER_WAY)
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+def test_a_request_under_way_does_not_revive_the_session(app, ours, log_in, *, end, act, loads):
+    """However it is ended: what the request had loaded and changes is dropped, and nobody is logged in afterwards."""
+    ends = []
+
+    @app.get("/slow")
+    def slow():
+        if loads:
+            assert session["user_id"] == "ada"
+        ends[0]()
+        act()
+        return ""
+
+    browser, sid = log_in()
+    browser.get("/write/n/1")
+    ends.append(lambda: end(ours, sid))
+    answer = browser.get("/slow")
+
+    assert answer.status_code == 200
+    assert browser.get("/read/user_id").text == "None"
+    assert [info for info in ours.recent() if info.user_id or info.sid == sid] == []
+    if loads:
+        assert "Set-Cookie" not in answer.headers
+        assert ours.recent() == []
 
 
-@pytest.mark.parametrize("halves", [1, 2])
-def test_a_kept_session_that_rotates_is_kept(ours, store, halves):
-    """Its successor is spared, stored or about to be, and so is the log-in's that led to it."""
-    anonymous, keep, successor = [*seed(store, 1, user=None), session_id(new_token()), session_id(new_token())]
-    now = store.now()
-    frame = Metadata(now=now, expires_at=now + dt.timedelta(hours=1), user_id="ada")
-    store.retire(anonymous, keep, "ada", now)
-    assert store.succeed(anonymous, keep, {"user_id": "ada"}, frame)
-    store.retire(keep, successor, "ada", now)
-    if halves == 2:
-        assert store.succeed(keep, successor, {"user_id": "ada"}, frame)
-    seed(store, 2)
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+def test_a_log_in_under_way_stands(app, ours, log_in, end):
+    """Who proves who they are while their old session is ended gets a new one."""
+    ends = []
 
-    assert ours.revoke_user("ada", keep=keep) == 2
-    if halves == 1:
-        assert store.succeed(keep, successor, {"user_id": "ada"}, frame)
-    assert [info.sid for info in ours.of_user("ada")] == [successor]
+    @app.get("/slow")
+    def slow():
+        assert session["user_id"] == "ada"
+        ends[0]()
+        session["user_id"] = "eve"
+        return ""
+
+    browser, sid = log_in()
+    ends.append(lambda: end(ours, sid))
+    browser.get("/slow")
+
+    assert browser.get("/read/user_id").text == "eve"
+    assert [info.sid == sid for info in ours.of_user("eve")] == [False]
+
+
+def test_a_slow_request_is_told_that_it_was_overtaken(ours, store, log_in, move_clock):
+    """The tombstone is there as long as any request takes: what such a request writes without reading starts nothing.
+
+    A request that began after the end is as good as a stranger's.
+    """
+    _, sid = log_in()
+    token, began = store.collection.find_one()["token"], clock.boottime()
+    ours.revoke(sid)
+
+    for passed in (0, 60, 830):
+        move_clock(passed)
+        assert store.repository.find(sid, token, began - 1).standing is Standing.SUPERSEDED
+        assert store.repository.find(sid, token, clock.boottime()).standing is Standing.GONE
 
 
 @pytest.fixture
@@ -336,10 +486,7 @@ def busy(app, log_in):
 
 @pytest.mark.parametrize("others", [0, pytest.param(100_000, marks=pytest.mark.soak)])
 def test_no_session_survives_while_eight_threads_write(ours, store, busy, others):
-    """A thousand sessions are ended in less than a second, those too that write or rotate all the time; one is kept.
-
-    The kept one's id is from before its rotations, whose trail lies there for ten seconds.
-    """
+    """A thousand sessions are ended in less than a second, those too that write or rotate all the time; one is kept."""
     keep, kept, browsers, stop = busy
     store.ensure_indexes()
     for start in range(0, others, 10_000):
@@ -415,10 +562,9 @@ def test_a_limit_costs_a_query_or_two_at_log_in(limited, commands, policy, sent)
     assert commands.names == ["update"]
 
 
-@pytest.mark.parametrize("rotate", [True, False])
-def test_oldest_gives_way(limited, move_clock, rotate):
+def test_oldest_gives_way(limited, move_clock):
     """The log-in that is one too many ends the oldest session of that user, and only of that one."""
-    app = limited((2, "oldest"), SESSION_ROTATE_ON_LOGIN=rotate)
+    app = limited((2, "oldest"))
     browsers = [app.test_client() for _ in range(4)]
     browsers[0].get("/login/bob")
     for browser in browsers[1:]:
@@ -430,17 +576,16 @@ def test_oldest_gives_way(limited, move_clock, rotate):
     assert browsers[3].get("/cart").text == "cart"
 
 
-@pytest.mark.parametrize("rotate", [True, False])
-def test_refuse_refuses_the_new_one(limited, move_clock, rotate):
+def test_refuse_refuses_the_new_one(limited, move_clock):
     """A 403 through the application's own handler; the browser stays what it was, with what it had."""
-    app = limited((1, "refuse"), SESSION_ROTATE_ON_LOGIN=rotate)
+    app = limited((1, "refuse"))
     app.register_error_handler(TooManySessions, lambda error: (f"{error.limit} allowed", 403))
     first, second = app.test_client(), app.test_client()
     first.get("/login/ada")
     second.get("/set/cart")
 
     refused = second.get("/login/ada")
-    assert (refused.status_code, refused.text, refused.headers["Cache-Control"]) == (403, "1 allowed", "no-store")
+    assert (refused.status_code, refused.text) == (403, "1 allowed")
     assert "Set-Cookie" not in refused.headers
     assert [browser.get("/who").text for browser in (first, second)] == ["ada", "None"]
     assert second.get("/cart").text == "cart"
@@ -457,6 +602,7 @@ def test_refuse_without_a_handler_is_a_403(limited):
 
     assert refused.status_code == 403
     assert "too many devices" in refused.text
+    assert refused.headers["Cache-Control"] == "no-store"
     assert "Set-Cookie" not in refused.headers
 
 
@@ -482,15 +628,117 @@ def test_parallel_log_ins_keep_the_limit(limited, policy):
 
 
 def test_a_refusal_that_comes_late_logs_nobody_in(limited, monkeypatch):
-    """Where two log-ins pass the first look together, the later one ends itself."""
+    """Where two log-ins pass the first look together, the later one takes its user out again; the data stays."""
     app = limited((1, "refuse"))
     app.test_client().get("/login/ada")
-    monkeypatch.setattr("flask_mongo_session.storage.user_sessions.UserSessions.check_room", lambda *_: None)
+    monkeypatch.setattr("flask_mongo_session.session.limit.SessionLimit.check_room", lambda *_: None)
+    browser = app.test_client()
+    browser.get("/set/cart")
+
+    assert browser.get("/login/ada").status_code == 403
+    assert browser.get("/who").text == "None"
+    assert browser.get("/cart").text == "cart"
+    assert len(app.extensions["sessions"].of_user("ada")) == 1
+
+
+def test_a_late_refusal_of_a_first_visit(limited, monkeypatch):
+    """Without any session before, too: what was stored holds no user."""
+    app = limited((1, "refuse"))
+    app.test_client().get("/login/ada")
+    monkeypatch.setattr("flask_mongo_session.session.limit.SessionLimit.check_room", lambda *_: None)
     browser = app.test_client()
 
     assert browser.get("/login/ada").status_code == 403
     assert browser.get("/who").text == "None"
     assert len(app.extensions["sessions"].of_user("ada")) == 1
+    assert app.extensions["sessions"].export_user("ada")["sessions"][0]["data"] == {"user_id": "ada"}
+
+
+def test_a_refusal_comes_before_the_view_goes_on(limited):
+    """It raises where the user key is assigned: nothing that follows a log-in happens, and who was there stays."""
+    app, went_on = limited((1, "refuse")), []
+
+    @app.get("/switch/<user>")
+    def switch(user):
+        session["user_id"] = user
+        went_on.append(user)
+        return ""
+
+    app.test_client().get("/login/ada")
+    browser = app.test_client()
+    browser.get("/login/bob")
+
+    assert browser.get("/switch/ada").status_code == 403
+    assert went_on == []
+    assert browser.get("/who").text == "bob"
+
+
+@pytest.mark.parametrize("policy", ["oldest", "refuse"])
+def test_logging_in_again_in_one_browser_always_works(limited, policy):
+    """The session that the cookie names is the first to give way."""
+    browser = limited((1, policy)).test_client()
+    for _ in range(3):
+        assert browser.get("/login/ada").status_code == 200
+        assert browser.get("/login/bob").status_code == 200
+    assert browser.get("/who").text == "bob"
+
+
+@pytest.mark.parametrize("policy", ["oldest", "refuse"])
+def test_a_clock_that_went_back_locks_nobody_out(limited, sessions, policy):
+    """A log-in from the future counts as the oldest."""
+    app = limited((1, "oldest"))
+    first, second = app.test_client(), app.test_client()
+    first.get("/login/ada")
+    sessions.update_many({}, {"$set": {"authenticated_at": dt.datetime(2999, 1, 1, tzinfo=dt.timezone.utc)}})
+    second.get("/login/ada")
+
+    assert [first.get("/who").text, second.get("/who").text] == ["None", "ada"]
+    app.extensions["sessions"].revoke_user("ada")
+    assert limited((1, policy)).test_client().get("/login/ada").status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "who"), [(9, ["ada", "None"]), (11, ["None", "ada"])])
+def test_clocks_may_differ_by_ten_seconds(limited, sessions, store, seconds, who):
+    """A log-in from so near a future still counts as the newer; from beyond it as the oldest."""
+    app = limited((1, "oldest"))
+    first, second = app.test_client(), app.test_client()
+    first.get("/login/ada")
+    sessions.update_many({}, {"$set": {"authenticated_at": store.now() + dt.timedelta(seconds=seconds)}})
+    second.get("/login/ada")
+
+    assert [first.get("/who").text, second.get("/who").text] == who
+
+
+@pytest.mark.parametrize("policy", ["oldest", "refuse"])
+def test_a_double_click_on_log_in_is_not_two_devices(limited, policy):
+    """The session that the second log-in leaves behind in the same browser gives way, not another browser's."""
+    app = limited((2, policy))
+    other, browser, twin = (app.test_client() for _ in range(3))
+    clicks = [lambda: twin.get("/login/ada")]
+
+    @app.get("/click")
+    def click():
+        kept = session["cart"]
+        clicks[0]()
+        session["user_id"] = "ada"
+        return kept
+
+    other.get("/login/ada")
+    browser.get("/set/cart")
+    twin.set_cookie("session", browser.get_cookie("session").value)
+
+    assert browser.get("/click").status_code == 200
+    assert [one.get("/who").text for one in (other, browser)] == ["ada", "ada"]
+    assert browser.get("/cart").text == "cart"
+    assert len(app.extensions["sessions"].of_user("ada")) == 2
+
+
+def test_an_empty_name_is_nobody(limited, sessions):
+    """Visitors whose user key is empty are not counted as one user."""
+    app = limited((1, "refuse"))
+    app.add_url_rule("/nobody", "nobody", lambda: session.update(user_id="") or "")
+    assert [app.test_client().get("/nobody").status_code for _ in range(3)] == [200] * 3
+    assert sessions.count_documents({"user_id": {"$exists": True}}) == 0
 
 
 # -- recently authenticated -------------------------------------------------------------------------------------------
@@ -557,7 +805,10 @@ def test_the_way_back_is_a_path_of_this_host(dangerous, app, method, path, locat
     assert answer.headers["Location"] == location
 
 
-@pytest.mark.parametrize("path", ["/%5Cevil.example/x", "///evil.example/x", "/%5c/evil.example/x"])
+@pytest.mark.parametrize(
+    "path",
+    ["/%5Cevil.example/x", "///evil.example/x", "/%5c/evil.example/x", "/%09/evil.example/x", "/%0a%5cevil.example/x"],
+)
 def test_what_browsers_take_for_a_host_is_no_way_back(app, path):
     """Two slashes, or a slash and a backslash, at the beginning of a path would lead to another host."""
 
@@ -663,17 +914,66 @@ def test_export_tells_of_damaged_and_expired_records(ours, store):
     assert sorted("damaged" in one for one in exported) == [False, True]
 
 
-def test_erase_leaves_nothing_with_the_users_name(ours, store, log_in, sessions):
-    """Live, expired, and the marks of rotations; other users' stay, and logged-in browsers are logged out."""
+def test_erase_leaves_nothing_with_the_users_name(app, ours, store, log_in, sessions):
+    """Live, expired, and what a log-out left behind; other users' stay, and logged-in browsers are logged out."""
+    app.add_url_rule("/leave", "leave", lambda: session.pop("user_id"))
     browser, _ = log_in()
     browser.get("/rotate")
+    left, _ = log_in()
+    left.get("/write/a/1")
+    left.get("/leave")
+    assert sessions.count_documents({"last_user_id": "ada"}) == 1
+    assert any(one["data"].get("a") == "1" for one in ours.export_user("ada")["sessions"])
     seed(store, 2)
     seed(store, 1, expires_at=store.now() - dt.timedelta(days=1))
     seed(store, 1, "bob")
 
     assert ours.erase_user("ada") == 3
     assert [record["user_id"] for record in sessions.find({"user_id": {"$exists": True}})] == ["bob"]
+    assert sessions.count_documents({"last_user_id": {"$exists": True}}) == 0
     assert browser.get("/read/user_id").text == "None"
+
+
+def test_erase_keeps_one(ours, store, log_in, sessions):
+    """The session that the user asks from, its data and its name included; other users' tombstones stay, too."""
+    browser, keep = log_in()
+    seed(store, 2)
+    left = seed(store, 1, None, last_user_id="ada")
+    gone = seed(store, 1, None, last_user_id="ada", expires_at=store.now() - dt.timedelta(days=1))
+
+    assert ours.erase_user("ada", keep=keep) == 2
+    assert browser.get("/read/user_id").text == "ada"
+    assert [record["_id"] for record in sessions.find({"ended_at": None})] == [keep]
+    assert sessions.count_documents({"_id": {"$in": left}}) == 1, "as a tombstone"
+    assert sessions.count_documents({"_id": {"$in": gone}}) == 0
+
+
+def test_erase_is_heard_of(ours, store, destroyed):
+    """Each session that was alive is announced once, those that the user left last among them."""
+    live = [*seed(store, 2), *seed(store, 1, None, last_user_id="ada")]
+    seed(store, 1, expires_at=store.now() - dt.timedelta(days=1))
+
+    assert ours.erase_user("ada") == 2
+    assert sorted(destroyed) == sorted((sid, "revoked") for sid in live)
+
+
+@pytest.mark.parametrize("user", ["ada", 7, bson.ObjectId("0" * 24)], ids=repr)
+def test_export_finds_what_a_log_out_left(app, ours, user):
+    """After a log-out that keeps the data they are still the user's; until somebody logs in or clears."""
+    app.add_url_rule("/in", "in", lambda: session.update(user_id=user, note="mine") or "")
+    app.add_url_rule("/leave", "leave", lambda: session.pop("user_id") and "")
+    browser = app.test_client()
+    browser.get("/in")
+    browser.get("/leave")
+
+    assert ours.of_user(user) == []
+    assert ours.revoke_user(user) == 0
+    (only,) = ours.export_user(user)["sessions"]
+    assert only["data"] == {"note": "mine"}
+    assert "user_id" not in only
+    browser.get("/login/bob")
+    assert ours.export_user(user)["sessions"] == []
+    assert ours.export_user("bob")["sessions"][0]["data"] == {"user_id": "bob"}
 
 
 def test_describe_masks_what_is_hidden(make_app):
@@ -708,6 +1008,22 @@ def test_figures_count_what_is_there(ours, store):
     assert sum(count for _, count in figures.expiring) == 6
     assert dict(figures.sizes)["< 16 KiB"] == 1
     assert figures.per_user == [("1", 67), ("2", 0), ("3–5", 33), ("6–10", 0), ("11 +", 0)]
+
+
+def test_figures_leave_tombstones_out(ours, store, sessions):
+    """What ended sessions leave is neither live nor expired, whether few are counted or many are estimated."""
+    now = store.now()
+    seed(store, 3)
+    seed(store, 2, expires_at=now - dt.timedelta(seconds=1))
+    sessions.insert_many([{"_id": f"ended{n}", **tombstone(now)} for n in range(50)])
+    figures = ours.figures()
+    assert (figures.live, figures.expired, figures.with_user, figures.estimated) == (3, 2, 3, False)
+
+    seed(store, 6_000)
+    sessions.insert_many([{"_id": f"more{n}", **tombstone(now)} for n in range(1_000)])
+    figures = ours.figures()
+    assert (figures.live, figures.expired, figures.estimated) == (6_003, 2, True)
+    assert (figures.with_user, dict(figures.active)["5 minutes"]) == (6_003, 6_003)
 
 
 def test_figures_of_nothing(ours):

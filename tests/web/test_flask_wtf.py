@@ -11,7 +11,11 @@ from flask_wtf.csrf import generate_csrf
 @pytest.fixture
 def app(make_app):
     """An application that protects all its forms."""
-    app = make_app(WTF_CSRF_TIME_LIMIT=None)
+    return add_shop(make_app(WTF_CSRF_TIME_LIMIT=None))
+
+
+def add_shop(app):
+    """Protect the application's forms, and give it some."""
     CSRFProtect(app)
 
     @app.get("/form")
@@ -90,8 +94,32 @@ def test_a_missing_or_foreign_token_is_refused_and_changes_nothing(app):
     assert browser.get("/bought").text == "None"
 
 
-def test_a_form_that_was_open_during_the_log_in_still_counts(app):
-    """The token moves along to the new id."""
+def test_a_form_from_before_the_log_in_does_not_count(app):
+    """Its token may have been planted; the log-in forgets it, and the next page brings another one."""
+    browser = app.test_client()
+    token = browser.get("/form").text
+
+    browser.get("/login/7")
+
+    assert browser.post("/buy", data={"csrf_token": token}).status_code == 400
+    assert browser.post("/buy", data={"csrf_token": browser.get("/form").text}).text == "bought"
+
+
+def test_a_form_of_one_user_does_not_count_for_the_next(app):
+    """Nor for the same user again, after somebody else."""
+    browser = app.test_client()
+    browser.get("/login/7")
+    token = browser.get("/form").text
+
+    for user in ("8", "7"):
+        browser.get(f"/login/{user}")
+        assert browser.post("/buy", data={"csrf_token": token}).status_code == 400
+    assert browser.get("/bought").text == "None"
+
+
+def test_a_form_counts_after_the_log_in_where_the_application_says_so(make_app):
+    """``SESSION_FORGET_ON_LOGIN`` names the keys that go; none, if it is empty."""
+    app = add_shop(make_app(SESSION_FORGET_ON_LOGIN=()))
     browser = app.test_client()
     token = browser.get("/form").text
 

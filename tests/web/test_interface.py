@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 
 import pytest
 from flask import Flask, session, stream_with_context
 
-from flask_mongo_session import session_id, session_rejected
-from flask_mongo_session.session.tokens import CookieContent, CookieSigner
+from flask_mongo_session import session_rejected
+from flask_mongo_session.session.state import CookieContent, token_hash
+from flask_mongo_session.web.cookie import CookieSigner
 
 MONTH = dt.timedelta(days=31)
 
@@ -202,14 +202,14 @@ def test_reader_of_the_database_is_nobody(make, sessions, commands):
     app = make()
     owner = app.test_client()
     owner.get("/write/7")
-    sid, real = sessions.find_one()["_id"], owner.get_cookie("session").value
-    token = real.partition(".")[0]
-    assert session_id(token) == sid
-    assert token not in str(list(sessions.find()))
+    document, real = sessions.find_one(), owner.get_cookie("session").value
+    sid, token, extras, signature = real.split(".")
+    assert (document["_id"], document["token"]) == (sid, token_hash(token))
+    assert token not in str(document)
 
-    rest = real.partition(".")[2]
-    signed = CookieSigner(app.secret_key).sign(CookieContent(sid, 0))
-    for value in (sid, f"{sid}.{rest}", f"{token}.s0.x", token, signed):
+    hashed = document["token"].hex()
+    signed = CookieSigner(app.secret_key).sign(CookieContent(sid, hashed))
+    for value in (sid, f"{sid}.{hashed}.{extras}.{signature}", f"{sid}.{token}.s.x", f"{sid}.{token}", token, signed):
         thief = app.test_client()
         thief.set_cookie("session", value)
         commands.clear()
@@ -219,29 +219,48 @@ def test_reader_of_the_database_is_nobody(make, sessions, commands):
     assert owner.get("/read").text == "7"
 
 
+def test_an_id_is_for_life_a_token_is_not(make, sessions):
+    """A rotation changes the token inside of the record; the session id stays, in the cookie and in the database."""
+    app = make()
+    app.add_url_rule("/regenerate", "regenerate", lambda: session.regenerate() or "")
+    app.add_url_rule("/login", "login", lambda: session.update(user_id=1) or "")
+    browser = app.test_client()
+    browser.get("/write/7")
+    seen = [browser.get_cookie("session").value.split(".")[:2]]
+    for path in ("/regenerate", "/login"):
+        browser.get(path)
+        seen.append(browser.get_cookie("session").value.split(".")[:2])
+
+    assert len({sid for sid, _ in seen}) == 1
+    assert len({token for _, token in seen}) == 3
+    (document,) = sessions.find()
+    assert (document["_id"], document["token"]) == (seen[-1][0], token_hash(seen[-1][1]))
+    assert document["previous"]["token"] == token_hash(seen[-2][1])
+    assert browser.get("/read").text == "7"
+
+
 # -- when a cookie goes out, and when the expiry moves ----------------------------------------------------------------
 
 #: Started as, SESSION_REFRESH_EACH_REQUEST, seconds passed, view: whether a cookie goes out, Vary, the commands.
 REFRESHES = [
     ("/write", True, 0, "/untouched", False, False, []),
+    ("/write", True, 61, "/untouched", False, False, []),
+    ("/write", True, -7200, "/untouched", False, False, []),
     ("/write", True, 0, "/read", False, True, ["find"]),
+    ("/write", True, 61, "/read", False, True, ["find", "update"]),
+    ("/write", True, -7200, "/read", False, True, ["find", "update"]),
     ("/write", True, 0, "/count", False, True, ["find", "update"]),
-    ("/write", True, 61, "/count", True, True, ["find", "update"]),
-    ("/write", True, 59, "/untouched", False, False, []),
-    ("/write", True, 61, "/untouched", True, True, ["update"]),
-    ("/write", True, 61, "/read", True, True, ["find", "update"]),
-    ("/write", True, -7200, "/untouched", True, True, ["update"]),
+    ("/write", True, 61, "/count", False, True, ["find", "update"]),
+    ("/write", True, 61, "/write", False, True, ["update"]),
     ("/write", False, 0, "/count", False, True, ["find", "update"]),
-    ("/write", False, 61, "/count", True, True, ["find", "update"]),
-    ("/write", False, 61, "/untouched", False, False, []),
+    ("/write", False, 61, "/count", False, True, ["find", "update"]),
     ("/write", False, 61, "/read", False, True, ["find"]),
     ("/permanent", True, 0, "/untouched", False, True, []),
+    ("/permanent", True, 61, "/untouched", False, True, []),
     ("/permanent", True, 0, "/read", True, True, ["find"]),
-    ("/permanent", True, 61, "/untouched", True, True, ["update"]),
     ("/permanent", True, 61, "/read", True, True, ["find", "update"]),
     ("/permanent", True, 0, "/permanent", True, True, ["update"]),
     ("/permanent", False, 0, "/untouched", False, False, []),
-    ("/permanent", False, 61, "/untouched", False, False, []),
     ("/permanent", False, 61, "/read", False, True, ["find"]),
     ("/permanent", False, 61, "/count", True, True, ["find", "update"]),
 ]
@@ -249,7 +268,7 @@ REFRESHES = [
 
 @pytest.mark.parametrize(("start", "refresh", "passed", "path", "cookie", "vary", "sent"), REFRESHES)
 def test_refresh(make, move_clock, commands, *, start, refresh, passed, path, cookie, vary, sent):
-    """A cookie goes out, and the expiry moves, exactly when the rules say so."""
+    """A cookie goes out, and the expiry moves, exactly when the rules say so; never on a page without session."""
     app = make(SESSION_REFRESH_EACH_REQUEST=refresh)
     browser = app.test_client()
     browser.get(start)
@@ -262,16 +281,38 @@ def test_refresh(make, move_clock, commands, *, start, refresh, passed, path, co
     assert commands.names == sent
 
 
-def test_cookie_stays_the_same_between_touches(make, move_clock):
-    """The cookie's value changes only when a touch was due, so that parallel answers do not fight."""
-    browser = make().test_client()
-    values = []
-    for seconds in (0, 20, 20, 30, 20):
+def test_a_permanent_cookie_is_refreshed_by_what_was_read_just_now(make, move_clock, commands):
+    """A load says for a tenth of a second that its token is current; later the refresh waits for a touch."""
+    app = make()
+    seconds = {}
+
+    @app.get("/slow")
+    def slow():
+        session.get("n")
+        move_clock(seconds["passed"])
+        return ""
+
+    browser = app.test_client()
+    browser.get("/permanent")
+    for passed, refreshed in [(0.05, True), (0.2, False), (60, False)]:
+        seconds["passed"] = passed
+        assert bool(cookie_of(browser.get("/slow"))) is refreshed, passed
+
+    commands.clear()
+    assert cookie_of(browser.get("/read"))
+    assert commands.names == ["find", "update"]
+
+
+def test_cookie_stays_the_same_as_long_as_the_token_lives(make, move_clock):
+    """Nothing in its text moves with time, so that parallel answers do not fight over it."""
+    browser = make(SESSION_ABSOLUTE_LIFETIME=10_000).test_client()
+    values = set()
+    for seconds in (0, 20, 61, 3600):
         move_clock(seconds)
         browser.get("/count")
-        values.append(browser.get_cookie("session").value)
+        values.add(browser.get_cookie("session").value)
 
-    assert [value == before for before, value in itertools.pairwise(values)] == [True, True, False, True]
+    assert len(values) == 1
 
 
 @pytest.mark.parametrize(
@@ -292,11 +333,41 @@ def test_touches_are_throttled(make, move_clock, commands, sessions, *, config, 
     commands.clear()
     for _ in range(6):
         move_clock(interval / 3 + 0.01)
-        browser.get("/untouched")
+        browser.get("/read")
 
-    assert commands.names == ["update"] * 2
+    assert commands.names.count("update") == 2
     document = sessions.find_one()
     assert document["expires_at"] - document["touched_at"] == idle
+
+
+@pytest.mark.parametrize(("permanent", "concern"), [(False, 1), (True, "majority")])
+def test_a_touch_is_confirmed_where_a_cookie_depends_on_it(make, move_clock, commands, *, permanent, concern):
+    """Best effort otherwise: nobody waits for a majority to read a page."""
+    browser = make(SESSION_PERMANENT=permanent).test_client()
+    browser.get("/write")
+    move_clock(61)
+    commands.clear()
+    browser.get("/read")
+
+    assert commands.names == ["find", "update"]
+    assert commands.sent[1]["writeConcern"] == {"w": concern}
+
+
+def test_a_change_moves_the_expiry_when_a_touch_is_due(make, move_clock, sessions):
+    """Not each time; a write that did not read always does, since it cannot know."""
+    browser = make().test_client()
+    browser.get("/write")
+    began = sessions.find_one()["touched_at"]
+    move_clock(30)
+    browser.get("/count")
+    assert sessions.find_one()["touched_at"] == began
+    move_clock(31)
+    browser.get("/count")
+    assert sessions.find_one()["touched_at"] > began
+    moved = sessions.find_one()["touched_at"]
+    move_clock(1)
+    browser.get("/write/9")
+    assert sessions.find_one()["touched_at"] > moved
 
 
 def test_idle_timeout(make, move_clock):
@@ -305,11 +376,42 @@ def test_idle_timeout(make, move_clock):
     browser.get("/write/7")
     for _ in range(4):
         move_clock(80)
-        assert browser.get("/untouched").status_code == 200
-
-    assert browser.get("/read").text == "7"
+        assert browser.get("/read").text == "7"
+    move_clock(80)
+    browser.get("/untouched")
+    move_clock(21)
+    assert browser.get("/read").text == "None", "a page without session is no use of it"
+    browser.get("/write/7")
     move_clock(101)
     assert browser.get("/read").text == "None"
+
+
+@pytest.mark.parametrize(("path", "again"), [("/read", True), ("/write/8", True), ("/untouched", False)])
+def test_anonymous_lifetime(make, move_clock, path, again):
+    """A session of nobody that is not used again is over soon; one that is lives as long as any other."""
+    app = make(SESSION_IDLE_TIMEOUT=1_000, SESSION_ANONYMOUS_LIFETIME=100)
+    browser, customer = app.test_client(), app.test_client()
+    browser.get("/write/7")
+    with customer.session_transaction() as opened:
+        opened["user_id"] = "7"
+
+    move_clock(20)
+    browser.get(path)
+    move_clock(90)
+    assert (browser.get("/read").text != "None") is again
+    with customer.session_transaction() as opened:
+        assert opened["user_id"] == "7"
+
+
+def test_logging_in_ends_the_anonymous_lifetime(make, move_clock):
+    """From then on it is somebody's."""
+    browser = make(SESSION_IDLE_TIMEOUT=1_000, SESSION_ANONYMOUS_LIFETIME=100).test_client()
+    browser.get("/write/7")
+    with browser.session_transaction() as opened:
+        opened["user_id"] = "7"
+
+    move_clock(900)
+    assert browser.get("/read").text == "7"
 
 
 def test_absolute_lifetime(make, move_clock):
@@ -339,7 +441,7 @@ def test_vanished(make, move_clock, sessions, *, start, path, text, why):
 
     assert response.text == text
     if path == "/count":
-        assert cookie_of(response)[1].partition(".")[0] != first.partition(".")[0]
+        assert cookie_of(response)[1].partition(".")[0] != first.partition(".")[0], "another session"
     else:
         assert cookie_of(response) is None
 
@@ -389,7 +491,7 @@ def test_deleting_keys_until_none_is_left(make, sessions):
     response = browser.get("/pop")
 
     assert cookie_of(response)[2]["Max-Age"] == "0"
-    assert sessions.count_documents({}) == 0
+    assert sessions.count_documents({"ended_at": None}) == 0
     assert browser.get_cookie("session") is None
 
 
@@ -420,7 +522,7 @@ def test_session_transaction(make, sessions):
     with browser.session_transaction() as opened:
         opened.clear()
     assert browser.get_cookie("session") is None
-    assert sessions.count_documents({}) == 0
+    assert sessions.count_documents({"ended_at": None}) == 0
 
 
 def test_streamed_response(make, commands):
@@ -478,7 +580,7 @@ def test_error_in_a_view_keeps_what_was_written(make):
 
 def claiming(**claims):
     """A cookie of somebody else's that claims to be ours."""
-    return CookieSigner("another key").sign(CookieContent("x" * 43, **claims))
+    return CookieSigner("another key").sign(CookieContent("s" * 22, "x" * 43, **claims))
 
 
 def send(app, path, cookie):
@@ -502,19 +604,17 @@ def test_an_untouched_page_checks_no_signature(make, monkeypatch):
     assert len(checked) == 1
 
 
-@pytest.mark.parametrize("age", [0, 3600, -3600, 10**9])
+@pytest.mark.parametrize("deadline", [None, 0, 10**12])
 @pytest.mark.parametrize("permanent", [False, True])
-def test_a_claim_without_our_signature_gets_nothing(make, commands, age, permanent):
-    """Whatever it says of its age: no command, no cookie, no session."""
+def test_a_claim_without_our_signature_gets_nothing(make, commands, deadline, permanent):
+    """Whatever it says: no command, no cookie, no session."""
     app = make()
-    now = app.session_interface.store.connection.clock.estimate()
-    cookie = claiming(touched=max(now - age * 1000, 0), permanent=permanent)
+    cookie = claiming(deadline=deadline, permanent=permanent)
     commands.clear()
 
-    for path in ("/untouched", "/read"):
+    for path in ("/untouched", "/read", "/clear"):
         response = send(app, path, cookie)
         assert cookie_of(response) is None
-    assert response.text == "None"
     assert commands.names == []
 
 
@@ -525,19 +625,37 @@ def test_whoever_counts_forged_cookies_hears_of_all(make):
     def receiver(_app, reason, **_arguments):
         heard.append(reason)
 
-    send(app, "/untouched", claiming(touched=0))
+    send(app, "/untouched", claiming())
     with session_rejected.connected_to(receiver):
-        send(app, "/untouched", claiming(touched=app.session_interface.store.connection.clock.estimate()))
+        send(app, "/untouched", claiming())
 
     assert heard == ["forged"]
 
 
-def test_unknown_attributes_are_errors(make):
-    """Reading the cookie late hides no mistake."""
+def test_an_unchanged_cookie_is_sent_again_with_new_attributes(make):
+    """The text alone would say that nothing changed; the next write brings what the configuration says now."""
     app = make()
+    browser = app.test_client()
+    browser.get("/write")
+    assert cookie_of(browser.get("/count")) is None
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 
-    @app.get("/mistake")
-    def mistake():
-        return str(hasattr(session, "tickets")) + str(hasattr(session, "origin"))
+    assert cookie_of(browser.get("/read")) is None
+    assert cookie_of(browser.get("/count"))[2]["SameSite"] == "Lax"
+    assert cookie_of(browser.get("/count")) is None
 
-    assert send(app, "/mistake", claiming(touched=0)).text == "FalseTrue"
+
+@pytest.mark.parametrize("lifetime", [MONTH * 12 * 9_000, dt.timedelta.max])
+def test_the_longest_lifetime(make, sessions, lifetime):
+    """A lifetime, or a deadline, up to the end of Python's calendar is stored as that, not an error."""
+    app = make(PERMANENT_SESSION_LIFETIME=lifetime)
+    app.add_url_rule("/last", "last", lambda: setattr(session, "deadline", LAST_DAY) or "")
+    browser = app.test_client()
+
+    assert cookie_of(browser.get("/permanent"))
+    assert browser.get("/last").status_code == 200
+    assert browser.get("/count").text == "2"
+    assert sessions.find_one()["deadline"].year == 9999
+
+
+LAST_DAY = dt.datetime(9999, 12, 31, 23, 59, tzinfo=dt.timezone.utc)

@@ -1,0 +1,104 @@
+"""The session cookie: found in a request, verified, signed.
+
+Its value is ``id.token.extras.signature``: the session id, the secret, whether the session is permanent (``p`` or
+``s``) with its deadline if there is one, and an HMAC over all of it. Where nobody could say whether a rotation was
+stored, both secrets stand in it: ``id.token.new-token.extras.signature``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import typing as t
+
+from itsdangerous import BadSignature, Signer
+from itsdangerous.signer import SigningAlgorithm
+
+from flask_mongo_session.session.state import CookieContent
+
+if t.TYPE_CHECKING:
+    from werkzeug.wrappers import Request
+
+#: Longest cookie value looked at; ours take about 120 characters, 165 with two tokens.
+MAX_COOKIE_LENGTH = 512
+
+_SALT = b"flask-mongo-session"
+#: The last that Python has a date for: the end of the year 9999.
+_LAST_MOMENT = 253402300799999
+_BLANKS = " \t"
+
+
+def find_cookie(request: Request, name: str) -> str | None:
+    """The cookie's value as ``request.cookies.get(name)`` has it, without taking all cookies apart for it.
+
+    Only blanks and tabs are stripped from names (RFC 6265 §5.2): a name with any other character around it is another
+    cookie's, which a subdomain may have set.
+    """
+    header: str = request.environ.get("HTTP_COOKIE", "")
+    start = header.find(name)
+    while start >= 0:
+        end = start + len(name)
+        if header[:start].rstrip(_BLANKS)[-1:] in ("", ";") and header[end:].lstrip(_BLANKS)[:1] == "=":
+            value = header[end:].partition(";")[0].partition("=")[2].strip(_BLANKS)
+            return request.cookies.get(name) if value.startswith('"') else value
+        start = header.find(name, end)
+
+    return None if name.isascii() else request.cookies.get(name)
+
+
+def says_permanent(value: str) -> bool:
+    """Whether a cookie's text claims to be that of a permanent session; nothing is verified."""
+    return value.rpartition(".")[0].rpartition(".")[2][:1] == "p"
+
+
+class CookieSigner:
+    """Signs cookies with the newest secret key and accepts those of the older ones (``SECRET_KEY_FALLBACKS``)."""
+
+    def __init__(self, secret_key: str | bytes, fallbacks: t.Iterable[str | bytes] = ()) -> None:
+        keys = [*map(_derive, fallbacks), _derive(secret_key)]  # itsdangerous expects the newest last
+        self._signer = Signer(keys, key_derivation="none", algorithm=_PreparedHMAC())
+
+    def sign(self, content: CookieContent) -> str:
+        """The cookie's value."""
+        deadline = "" if content.deadline is None else f"{content.deadline:x}"
+        pending = "" if content.pending is None else f".{content.pending}"
+        text = f"{content.sid}.{content.token}{pending}.{'p' if content.permanent else 's'}{deadline}"
+        return self._signer.sign(text).decode("ascii")
+
+    def read(self, value: str) -> CookieContent | None:
+        """What the cookie says; ``None`` for everything that we did not sign."""
+        if len(value) > MAX_COOKIE_LENGTH or not value.isascii():
+            return None
+
+        try:
+            sid, token, *pending, extras = self._signer.unsign(value).decode("ascii").split(".")
+            deadline = int(extras[1:], 16) if extras[1:] else None
+            kind = extras[0]
+        except (BadSignature, ValueError, IndexError):
+            return None
+
+        complete = sid and token and all(pending) and len(pending) <= 1
+        if not complete or kind not in "ps" or not 0 <= (deadline or 0) <= _LAST_MOMENT:
+            return None
+        return CookieContent(sid, token, kind == "p", deadline, pending[0] if pending else None)
+
+
+class _PreparedHMAC(SigningAlgorithm):
+    """HMAC-SHA256 with each key set up once: that takes longer than a signature does."""
+
+    def __init__(self) -> None:
+        self._prepared: dict[bytes, hmac.HMAC] = {}
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = hmac.new(key, digestmod="sha256")
+
+        mac = prepared.copy()
+        mac.update(value)
+        return mac.digest()
+
+
+def _derive(secret_key: str | bytes) -> bytes:
+    secret = secret_key.encode() if isinstance(secret_key, str) else secret_key
+    return hmac.new(secret, _SALT, hashlib.sha256).digest()
