@@ -123,7 +123,7 @@ def delete() -> str | Response:
     if form.validate_on_submit():
         user_id = current_user.get_id()
         User.objects(id=user_id).delete()
-        sessions.erase_user(user_id)
+        sessions.erase_user(user_id, keep=session.sid)
         logout_user()
         session.clear()
         flash("Your account is deleted. Thank you for your visits.", "success")

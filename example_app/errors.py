@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flask import Flask, render_template
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
@@ -26,13 +28,18 @@ def init_app(app: Flask) -> None:
 
 
 def http_error(error: HTTPException) -> tuple[str, int, list[tuple[str, str]]]:
-    """The error's status and headers (``Retry-After``, ``Allow``), with our own body."""
+    """The error's status and headers (``Retry-After``, ``Allow``), with our own body.
+
+    A page for a fault of ours stands on its own: a session that could not be read or saved looks like an empty one,
+    and the customer would seem to be logged out.
+    """
     status = error.code or 500
     headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
     details = {"status": status, "title": TITLES.get(status, error.name), "detail": error.description}
+    skeleton = "base.html" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "layout.html"
 
     try:
-        page = render_template("error.html", skeleton="base.html", **details)
+        page = render_template("error.html", skeleton=skeleton, **details)
     except (SessionStoreUnavailable, PyMongoError):
         page = render_template("error.html", skeleton="layout.html", **details)
 

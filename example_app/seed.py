@@ -13,7 +13,7 @@ from flask import Flask
 from flask.cli import with_appcontext
 from werkzeug.security import generate_password_hash
 
-from flask_mongo_session import session_id
+from flask_mongo_session import new_session_id
 
 from . import extensions
 from .database import store
@@ -148,7 +148,7 @@ def visits(people: list[User], count: int) -> t.Iterator[ShopSession]:
         over = CHANCE.random() < OVER
 
         yield ShopSession(
-            id=session_id(secrets.token_urlsafe(32)),
+            id=new_session_id(),
             data={"message": "Hello from a session!", **who} if CHANCE.random() < MESSAGES else who,
             theme=CHANCE.choice(THEMES),
             cart=CHANCE.choices(products, k=CHANCE.choice((0, 0, 1, 1, 2, 3, 5))),

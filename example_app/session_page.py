@@ -76,7 +76,7 @@ def theme() -> str | Response | tuple[str, int]:
 
 def stored_document() -> dict[str, t.Any] | None:
     """This visitor's document as it is stored before this request ends; ``None`` when nothing is stored yet."""
-    if session.sid is None:
+    if session.new:
         return None
 
     with store().operation():

@@ -68,17 +68,31 @@ class Customer:
 
 
 @pytest.fixture
-def shop(mongo_server: t.Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Flask]:
-    """The example application on a database of its own."""
+def make_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[t.Callable[..., Flask]]:
+    """Makes the example application, on a server and in a database of its own there."""
     from example_app import create_app
 
     monkeypatch.setenv("SHOP_INSTANCE_PATH", str(tmp_path / "instance"))
-    database = f"shop_{uuid.uuid4().hex[:12]}"
-    app = create_app({"SESSION_MONGODB_URI": mongo_server.uri, "SESSION_MONGODB_DB": database, "TESTING": True})
+    stores = []
+
+    def make(server: t.Any, **config: t.Any) -> Flask:
+        database = f"shop_{uuid.uuid4().hex[:12]}"
+        app = create_app({"SESSION_MONGODB_URI": server.uri, "SESSION_MONGODB_DB": database, "TESTING": True, **config})
+        stores.append(app.extensions["mongo_session"].store)
+        return app
+
+    yield make
+    for store in stores:
+        store.stop_cleanup()
+
+
+@pytest.fixture
+def shop(make_shop: t.Callable[..., Flask], mongo_server: t.Any) -> t.Iterator[Flask]:
+    """The example application on the server that all tests share."""
+    app = make_shop(mongo_server)
     yield app
-    store = app.extensions["mongo_session"].store
-    store.stop_cleanup()
-    store.collection.database.client.drop_database(database)
+    database = app.extensions["mongo_session"].store.collection.database
+    database.client.drop_database(database.name)
 
 
 @pytest.fixture
@@ -101,7 +115,7 @@ def staff(shop: Flask) -> Customer:
 
 def documents(shop: Flask) -> list[dict[str, t.Any]]:
     """The sessions that are alive, as MongoDB holds them."""
-    return list(shop.extensions["mongo_session"].store.collection.find({"ended": {"$exists": False}}))
+    return list(shop.extensions["mongo_session"].store.collection.find({"ended_at": None}))
 
 
 # --- Customers
@@ -114,7 +128,7 @@ def test_registering_logs_in_and_keeps_one_readable_document(customer: Customer,
     assert "Welcome, Ada!" in page.text
     (document,) = documents(shop)
     assert document["data"]["_user_id"] == document["user_id"]
-    assert customer.cookie.split(".")[0] not in repr(document)
+    assert customer.cookie.split(".")[1] not in repr(document)
 
 
 def test_the_index_on_the_expiry_is_built(customer: Customer, shop: Flask) -> None:
@@ -161,7 +175,7 @@ def test_logging_in_changes_the_token(customer: Customer, shop: Flask) -> None:
 
     assert "Welcome back, Ada." in customer.log_in().text
 
-    assert customer.cookie.split(".")[0] != before.split(".")[0]
+    assert customer.cookie.split(".")[1] != before.split(".")[1]
     assert "Morning mug" in customer.get("/cart").text
     stranger = Customer(shop.test_client())
     stranger.client.set_cookie("session", before)
@@ -276,11 +290,11 @@ def test_deleting_the_account_asks_for_the_password_when_that_was_long_ago(custo
     with shop.app_context():
         assert User.objects.count() == 1
 
-    before = customer.cookie.split(".")[0]
+    before = customer.cookie.split(".")[1]
     where = asked.request.full_path
     assert "This is not your password." in customer.post(where, password="wrong").text
     assert customer.post(where, password=PASSWORD).request.path == "/account/delete"
-    assert customer.cookie.split(".")[0] != before
+    assert customer.cookie.split(".")[1] != before
     assert "Your account is deleted." in customer.post("/account/delete").text
 
 
@@ -382,7 +396,7 @@ def test_staff_see_what_is_in_a_session_but_no_secrets(customer: Customer, staff
     assert "Hello from a session!" in page.text
     assert "•••" in page.text
     assert document["data"]["csrf_token"] not in page.text
-    assert customer.cookie.split(".")[0] not in page.text
+    assert customer.cookie.split(".")[1] not in page.text
 
 
 # --- Catalogue and cart
@@ -452,6 +466,93 @@ def test_what_is_not_there_is_a_page_too(customer: Customer, path: str) -> None:
     assert "There is nothing on this shelf" in page.text
 
 
+# --- Without the database
+
+CLOSED = "The shop is closed for a moment"
+
+
+@pytest.fixture
+def fragile(make_shop: t.Callable[..., Flask], mongo_server_own: t.Any) -> Flask:
+    """The shop on a server of its own, which the test may harm; errors become pages as in production."""
+    return make_shop(mongo_server_own, SESSION_MONGODB_TIMEOUT=1.0, SESSION_AUTO_INDEX=False, TESTING=False)
+
+
+@pytest.fixture
+def ada(fragile: Flask) -> Customer:
+    """Somebody who is logged in there, with the dark theme and a mug in the cart."""
+    ada = Customer(fragile.test_client())
+    ada.register()
+    ada.post("/theme", theme="dark")
+    ada.add("morning-mug")
+    return ada
+
+
+def once_open(customer: Customer, path: str) -> TestResponse:
+    """The page, as soon as the shop is open again."""
+    deadline = time.monotonic() + PATIENCE
+    while (page := customer.get(path)).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return page
+
+
+def stands_on_its_own(page: TestResponse) -> bool:
+    """Whether a page is whole without the session: it neither greets the customer nor asks to log in."""
+    said = page.text.partition("<main")[0] + page.text.partition("<footer")[2]
+    return not any(word in said for word in ("Ada", "Log in", "Log out", "Register", "Cart", "Your session"))
+
+
+def test_error_pages_do_without_sessions_that_are_away(ada: Customer, mongo_server_own: t.Any) -> None:
+    """The shop's own pages all the same; what needs no session is as ever, and nobody is logged out by it."""
+    cookie = ada.cookie
+    mongo_server_own.kill()
+
+    for path in ("/", "/cart", "/session", "/account", "/account/devices/", "/put", "/admin/sessions/"):
+        page = ada.get(path)
+        assert (page.status_code, CLOSED in page.text) == (503, True), path
+        assert stands_on_its_own(page), path
+        assert page.headers["Retry-After"]
+        assert page.headers["Cache-Control"] == "no-store"
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    missing = ada.get("/no/such/page")
+    assert (missing.status_code, "There is nothing on this shelf" in missing.text) == (404, True)
+    assert stands_on_its_own(missing)
+    with ada.get("/static/shop.css") as style:
+        assert style.status_code == 200
+
+    assert ada.cookie == cookie
+    mongo_server_own.start()
+    assert once_open(ada, "/account").request.path == "/account"
+    assert "Morning mug" in ada.get("/cart").text
+
+
+def test_a_session_that_cannot_be_saved_is_told_on_a_page_that_stands_on_its_own(
+    ada: Customer, mongo_server_own: t.Any
+) -> None:
+    """The customer is told, does not seem to be logged out, and finds everything as it was afterwards."""
+    refused = {"failCommands": ["update"], "errorCode": 91}
+    mongo_server_own.command("configureFailPoint", "failCommand", mode="alwaysOn", data=refused)
+
+    page = ada.add("ramen-bowl")
+    assert (page.status_code, CLOSED in page.text) == (503, True)
+    assert stands_on_its_own(page)
+
+    mongo_server_own.command("configureFailPoint", "failCommand", mode="off")
+    cart = once_open(ada, "/cart").text
+    assert "Morning mug" in cart
+    assert "Ramen bowl" not in cart
+    assert 'data-theme="dark"' in cart
+
+
+def test_a_fault_of_ours_is_a_page_that_stands_on_its_own(fragile: Flask) -> None:
+    """A 500 in the shop's clothes, which needs nothing that may be what is broken."""
+    fragile.add_url_rule("/broken", "broken", lambda: 1 / 0)
+
+    page = Customer(fragile.test_client()).get("/broken")
+
+    assert (page.status_code, "Something broke" in page.text) == (500, True)
+    assert stands_on_its_own(page)
+
+
 # --- The session itself
 
 
@@ -495,8 +596,8 @@ def test_the_page_about_the_session_shows_everything_but_secrets(customer: Custo
         "declared",
     ):
         assert shown in text
-    token, _, rest = customer.cookie.partition(".")
-    for secret in (token, rest, document["data"]["csrf_token"]):
+    _, token, _, signature = customer.cookie.split(".")
+    for secret in (token, signature, document["data"]["csrf_token"]):
         assert secret not in text
 
 

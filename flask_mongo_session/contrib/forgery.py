@@ -35,8 +35,12 @@ def is_genuine() -> bool:
 
 
 def _own_token() -> str:
-    """Bound to this session: nobody without the secret key can compute it. Without a session there is none."""
-    if session.token is None:  # type: ignore[attr-defined]  # ours, behind Flask's proxy
+    """The form token of this session; ``""`` without one.
+
+    It is computed from the session's token, so another user or a new token makes it worthless, and nobody without the
+    secret key can make one. Loading the session first tells whether the cookie's token is still the current one.
+    """
+    if session.new or session.token is None:  # type: ignore[attr-defined]  # ours, behind Flask's proxy
         return ""
 
     key = t.cast("str | bytes", current_app.secret_key)

@@ -11,7 +11,7 @@ from flask import Flask, redirect, session
 from flask_admin import Admin
 from selenium.webdriver.common.keys import Keys
 
-from flask_mongo_session import MongoSession, new_token, session_id
+from flask_mongo_session import MongoSession, new_session_id
 from flask_mongo_session.contrib.admin import SessionAdmin
 from flask_mongo_session.contrib.devices import devices_blueprint
 
@@ -62,7 +62,7 @@ def seeded(shop_app: Flask) -> list[str]:
     now = store.now()
     rows = [
         {
-            "_id": session_id(new_token()),
+            "_id": new_session_id(),
             "data": {
                 "cart": [{"name": "Morning mug", "count": 2}],
                 "card": "4111 1111",

@@ -12,10 +12,10 @@ from flask import session
 from flask_admin import Admin
 from flask_wtf import CSRFProtect
 
-from flask_mongo_session import Session, new_token, session_id
+from flask_mongo_session import Session, new_session_id
 from flask_mongo_session.contrib.admin import SessionAdmin
 from flask_mongo_session.contrib.admin.charts import bar_chart, short
-from flask_mongo_session.contrib.admin.listing import PAGE, SCAN, Key, Query, fetch
+from flask_mongo_session.contrib.admin.listing import PAGE, SCAN, STATES, Key, Query, fetch
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
 LIST, OVERVIEW = "/admin/sessions/", "/admin/sessions/overview"
@@ -36,7 +36,7 @@ def site(make_app):
 
     @app.get("/login/<user>")
     def login(user):
-        session.update(user_id=user, card="4111 1111")
+        session.update(user_id=user, card="4111 1111", shop=[{"name": "Kiosk", "card": "4222"}])
         return user
 
     @app.get("/who")
@@ -46,6 +46,11 @@ def site(make_app):
     @app.get("/ids")
     def ids():
         return {"sid": session.sid, "token": session.token}
+
+    @app.get("/logout")
+    def logout():
+        session.clear()
+        return "bye"
 
     return app
 
@@ -79,7 +84,7 @@ def seed(app, count, user="ada", **fields):
     """Live sessions straight into the collection; their ids."""
     store = app.extensions["mongo_session"].store
     now = store.now()
-    ids = [session_id(new_token()) for _ in range(count)]
+    ids = [new_session_id() for _ in range(count)]
     base = {"created_at": now, "touched_at": now, "data": {}, "user_id": user}
     store.collection.insert_many(
         [{**base, "_id": sid, "expires_at": now + dt.timedelta(seconds=60 + i), **fields} for i, sid in enumerate(ids)]
@@ -125,6 +130,36 @@ def test_nobody_may_unless_said_so(make_app):
     assert app.test_client().get(LIST).status_code == 403
 
 
+@pytest.mark.parametrize("path", [LIST, OVERVIEW, "/admin/sessions/session/none"])
+@pytest.mark.parametrize("user", ["root", "ada"])
+def test_nobody_keeps_or_frames_a_page(site, path, user):
+    """Pages and refusals alike; the style sheet is nobody's secret."""
+    browser = logged_in(site, user)
+    headers = browser.get(path).headers
+
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    with browser.get("/admin/sessions/static/sessions.css") as style:
+        assert style.status_code == 200
+        assert "X-Frame-Options" not in style.headers
+
+
+def test_the_applications_own_headers_win(site):
+    """Also a policy that the application sets only where a response has none."""
+
+    @site.after_request
+    def own(response):
+        response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
+        response.headers["X-Frame-Options"] = "SAMEORIGIN"
+        return response
+
+    headers = logged_in(site, "root").get(LIST).headers
+    assert headers.getlist("Content-Security-Policy") == ["default-src 'self'"]
+    assert headers.getlist("X-Frame-Options") == ["SAMEORIGIN"]
+    assert headers["Cache-Control"] == "no-store"
+
+
 # -- the list ---------------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +196,7 @@ def test_the_list_goes_along_the_index(site, root, database):
         root.get(path)
     database.command("profile", 0)
     found = database["system.profile"].find({"command.find": "sessions", "command.sort": {"$exists": True}})
-    assert [entry["docsExamined"] for entry in found] == [PAGE + 1, PAGE + 2, 3]
+    assert [entry["docsExamined"] for entry in found] == [PAGE + 1, PAGE + 1, 3]
 
 
 def test_search_by_user_is_equality(site, root):
@@ -175,15 +210,56 @@ def test_search_by_user_is_equality(site, root):
 
 
 def test_filter_by_state(site, root, move_clock):
-    """Live ones, expired ones that were not swept, and those whose expiry is no date."""
+    """Live ones, expired ones that were not swept, and those whose expiry is no date, or one that Python has not."""
     (live,) = seed(site, 1)
     (expired,) = seed(site, 1, expires_at=dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc))
     damaged = [seed(site, 1, expires_at=value)[0] for value in ("soon", None, 7, {})]
+    future, past = (seed(site, 1, expires_at=bson.DatetimeMS(ms))[0] for ms in (2**60, -(2**60)))
+    root_sid = root.get("/ids").json["sid"]
 
-    assert live in listed(root.get(LIST).text)
-    assert listed(root.get(f"{LIST}?state=expired").text) == [expired]
-    assert set(listed(root.get(f"{LIST}?state=damaged").text)) == set(damaged)
+    assert set(listed(root.get(LIST).text)) == {live, future, root_sid}
+    assert listed(root.get(f"{LIST}?state=expired").text) == [expired, past]
+    assert set(listed(root.get(f"{LIST}?state=damaged").text)) == {*damaged, future, past}
     assert live in listed(root.get(f"{LIST}?state=nonsense&order=no&after=what").text)
+
+
+def test_ended_sessions_are_never_listed(site, root, sessions, move_clock):
+    """Logged out or revoked, young or old: a tombstone is in no state's list, and has no details."""
+    loser, leaver = logged_in(site, "ada"), logged_in(site, "ada")
+    ended = [browser.get("/ids").json["sid"] for browser in (loser, leaver)]
+    site.extensions["sessions"].revoke(ended[0])
+    leaver.get("/logout")
+    assert sessions.count_documents({"_id": {"$in": ended}, "ended_at": {"$ne": None}}) == 2
+
+    for seconds in (0, 20 * 60):
+        move_clock(seconds)
+        for state in STATES:
+            page = root.get(f"{LIST}?state={state}&user=ada").text
+            assert listed(page) == [], state
+            assert not set(ended) & set(listed(root.get(f"{LIST}?state={state}").text)), state
+        assert {root.get(f"/admin/sessions/session/{sid}").status_code for sid in ended} == {404}
+
+
+@pytest.mark.parametrize(
+    ("state", "expires_at"),
+    [
+        ("live", bson.DatetimeMS(2**60)),
+        ("expired", dt.datetime(1960, 1, 1, tzinfo=dt.timezone.utc)),
+        ("expired", bson.DatetimeMS(-(2**60))),
+    ],
+)
+def test_odd_dates_do_not_end_the_paging(site, root, state, expires_at):
+    """Dates before 1970, and those that Python has no date for: every session is on exactly one page all the same."""
+    wanted = set(seed(site, PAGE + 10, expires_at=expires_at))
+
+    seen, path = [], f"{LIST}?state={state}&user=ada"
+    while path and len(seen) <= 2 * len(wanted):
+        page = root.get(path).text
+        seen += listed(page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = following[1].replace("&amp;", "&") if following else None
+    assert len(seen) == len(set(seen))
+    assert set(seen) == wanted
 
 
 def test_filter_by_device(site, root):
@@ -209,10 +285,60 @@ def test_a_rare_device_is_looked_for_further(site):
     assert ([info.sid for info in second.rows], second.gave_up, second.next) == ([rare], False, None)
 
 
-@pytest.mark.parametrize("text", ["", "1", "a-b", "-", "9" * 40 + "-1", "1-2-3"])
+@pytest.mark.parametrize("key", [Key(1_700_000_000_000, 3), Key(-1, 1), Key(-(2**60), 7), Key(2**60, 0)])
+def test_a_key_survives_an_address(key):
+    """What one page says of its end is what the next one begins with."""
+    assert Key.unpack(key.pack()) == key
+
+
+MADE_UP = [
+    "",
+    "1",
+    "a-b",
+    "-",
+    "9" * 40 + "-1",
+    "1-2-3",
+    "1-" + "9" * 40,
+    f"{2**63}-1",
+    f"1-{2**31}",
+    "1--1",
+    "9" * 5000,
+]
+
+
+@pytest.mark.parametrize("text", MADE_UP)
 def test_a_made_up_key_begins_at_the_first_page(text):
     """What is in an address is a stranger's text."""
     assert Key.unpack(text) is None
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_an_address_says_is_no_fault_of_ours(site, root, state):
+    """Made-up keys and users give a page, found or not, never a 500, and never count against the database."""
+    site.testing = False
+    texts = [*MADE_UP, f"{2**62}-1000000", f"-{2**62}-5", "\0", "%ED%A0%80", "%FF", "\N{SNOWMAN}", "$where", "a.b"]
+
+    for text in texts:
+        for name in ("after", "user", "device", "state", "order"):
+            address = {"state": state, name: text}
+            assert root.get(LIST, query_string=address).status_code == 200, address
+    for escaped in ("%ED%A0%80", "%FF", "%00"):
+        assert root.get(f"{LIST}?user={escaped}&after={escaped}&state={state}").status_code == 200
+        assert root.get(f"/admin/sessions/session/{escaped}").status_code == 404
+    assert site.extensions["mongo_session"].store.connection.known_to_be_away is False
+
+
+@pytest.mark.parametrize("user", ["", " ", "\0", "nobody", "%ED%A0%80"])
+def test_nobody_has_no_session_to_be_ended(site, root, user, sessions):
+    """No user id that a form can bring, the empty one included, ends anything or breaks the page."""
+    site.testing = False
+    sessions.insert_one({"_id": "empty", "user_id": "", "expires_at": dt.datetime(2100, 1, 1, tzinfo=dt.timezone.utc)})
+    token = form_token(root.get(LIST).text)
+
+    answer = root.post("/admin/sessions/revoke-user", data={"user": user, "csrf_token": token})
+    assert answer.status_code == 404
+    assert "That user has no session." in answer.text
+    assert sessions.count_documents({"ended_at": {"$ne": None}}) == 0
 
 
 def test_damaged_documents_do_not_break_a_page(site, root, sessions):
@@ -258,6 +384,15 @@ def test_details_mask_hidden_keys_and_show_no_token(site, root):
     assert "4111 1111" not in page
     assert ids["token"] not in page
     assert root.get("/admin/sessions/session/made-up").status_code == 404
+
+
+def test_a_hidden_key_is_masked_wherever_it_stands(site, root):
+    """Also deep inside a value that is shown."""
+    browser = logged_in(site, "ada")
+
+    page = root.get(f"/admin/sessions/session/{browser.get('/ids').json['sid']}").text
+    assert "Kiosk" in page
+    assert "4222" not in page
 
 
 def test_chosen_sessions_are_ended(protected):
@@ -366,7 +501,7 @@ def fill(app, count):
         store.collection.insert_many(
             [
                 {
-                    "_id": session_id(str(i)),
+                    "_id": f"session-{i}",
                     "data": {"cart": ["x" * (i % 500)]},
                     "user_id": users[i % len(users)],
                     "user_agent": FIREFOX if i % 3 else "curl/8",

@@ -90,14 +90,42 @@ def test_the_page_lists_the_users_devices(site):
 
 
 def test_no_token_is_in_the_page(site):
-    """The secrets of the cookies, this one's and the others', stay in the cookies; nobody keeps or frames the page."""
+    """The secrets of the cookies, this one's and the others', stay in the cookies."""
     here, other = Browser(site), Browser(site)
-    response = here.get("/devices/")
+    page = here.page()
 
-    assert here.token not in response.text
-    assert other.token not in response.text
-    assert response.headers["Cache-Control"] == "no-store"
-    assert response.headers["X-Frame-Options"] == "DENY"
+    for browser in (here, other):
+        assert browser.token not in page
+        assert browser.token.partition(".")[2] not in page
+
+
+@pytest.mark.parametrize("user", ["ada", None])
+def test_nobody_keeps_or_frames_the_page(site, user):
+    """Nor the refusal of who is not logged in; the style sheet is nobody's secret."""
+    browser = Browser(site, user)
+
+    headers = browser.get("/devices/").headers
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    assert "X-Frame-Options" not in browser.get("/who").headers
+    with browser.get("/devices/static/devices.css") as style:
+        assert "X-Frame-Options" not in style.headers
+
+
+def test_the_applications_own_headers_win(site):
+    """Also a policy that the application sets only where a response has none."""
+
+    @site.after_request
+    def own(response):
+        response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
+        response.headers["X-Frame-Options"] = "SAMEORIGIN"
+        return response
+
+    headers = Browser(site).get("/devices/").headers
+    assert headers.getlist("Content-Security-Policy") == ["default-src 'self'"]
+    assert headers.getlist("X-Frame-Options") == ["SAMEORIGIN"]
+    assert headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("others", [500, pytest.param(100_000, marks=pytest.mark.soak)])

@@ -20,6 +20,7 @@ from flask import flash, redirect, request, url_for
 
 from flask_mongo_session import Figures, MongoSession
 from flask_mongo_session.contrib.forgery import is_genuine, token_field
+from flask_mongo_session.contrib.protection import protect_pages
 
 from .charts import bar_chart, short
 from .listing import ORDERS, PAGE, SCAN, STATES, Query, fetch
@@ -72,9 +73,10 @@ class SessionAdmin(BaseView):
         return self._is_allowed is not None and bool(self._is_allowed())
 
     def create_blueprint(self, admin: t.Any) -> t.Any:
-        """Flask-Admin's, with our templates."""
+        """Flask-Admin's, with our templates, and pages that nobody keeps or frames."""
         blueprint = super().create_blueprint(admin)
         blueprint.template_folder = str(_FOLDER / "templates")
+        protect_pages(blueprint)
         return blueprint
 
     def render(self, template: str, **kwargs: t.Any) -> str:

@@ -6,9 +6,12 @@ import datetime as dt
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from bson import DatetimeMS
 from bson.errors import BSONError
 
 from flask_mongo_session import MongoSession, SessionInfo
+from flask_mongo_session.document import filters
+from flask_mongo_session.document.record import Document, user_text
 
 STATES = ("live", "expired", "damaged")
 ORDERS = {"latest": -1, "soonest": 1}
@@ -17,8 +20,12 @@ ORDERS = {"latest": -1, "soonest": 1}
 PAGE = 50
 SCAN = 5_000
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _FIELDS = dict.fromkeys(SessionInfo._fields, True)
+#: Most sessions that may share one expiry: a stranger's number must not send the server over the whole index.
+_MOST_PASSED = 1_000_000
+#: The dates that Python has: from the year 1 to 9999.
+_FIRST = DatetimeMS(dt.datetime.min.replace(tzinfo=dt.timezone.utc))
+_LAST = DatetimeMS(dt.datetime.max.replace(tzinfo=dt.timezone.utc))
 #: Everything but a date; what is missing counts as null, and an array lies in the index by its elements.
 _NO_DATES = [
     *("double", "string", "object", "binData", "objectId", "bool", "null", "regex", "int", "long"),
@@ -29,23 +36,25 @@ Filter = dict[str, t.Any]
 
 
 class Key(t.NamedTuple):
-    """Where a page ends: an expiry, and how many sessions with that very expiry lie before."""
+    """Where a page ends: an expiry in UTC milliseconds, and how many sessions with that very expiry lie before."""
 
-    expires_at: dt.datetime
+    expires_at: int
     passed: int
 
     def pack(self) -> str:
         """As text for an address."""
-        return f"{(self.expires_at - _EPOCH) // dt.timedelta(milliseconds=1)}-{self.passed}"
+        return f"{self.expires_at}-{self.passed}"
 
     @classmethod
     def unpack(cls, text: str) -> Key | None:
-        """The reverse; ``None`` for anything else."""
+        """The reverse; ``None`` for anything else, and for numbers that no page of ours names."""
         try:
-            ms, passed = map(int, text.split("-"))
-            return cls(_EPOCH + dt.timedelta(milliseconds=ms), max(passed, 0))
-        except (ValueError, OverflowError):
+            key = cls(*map(int, text.rsplit("-", 1)))
+            DatetimeMS(key.expires_at)
+        except (TypeError, ValueError, OverflowError):
             return None
+
+        return key if 0 <= key.passed <= _MOST_PASSED else None
 
 
 @dataclass(frozen=True)
@@ -76,17 +85,19 @@ class Query:
         return {name: value for name, value in shown.items() if value} | ({"after": after.pack()} if after else {})
 
     def filter(self, now: dt.datetime) -> Filter:
-        """For MongoDB: equality, and a range of the index on the expiry; never a regular expression."""
-        chosen: Filter = {"ended": None}
-        if self.user:
-            chosen["user_id"] = self.user
-        if self.state == "damaged":
-            return {**chosen, "$or": [{"expires_at": None}, {"expires_at": {"$type": _NO_DATES}}]}
+        """For MongoDB: equality, and a range of the index on the expiry; never a regular expression.
 
-        span: Filter = {"$gt": now} if self.state == "live" else {"$lte": now}
-        bounds = [{"expires_at": span}]
+        Tombstones are in none of the states.
+        """
+        chosen: Filter = {"user_id": user_text(self.user)} if self.user else {}
+        if self.state == "damaged":
+            damaged = [None, {"$type": _NO_DATES}, {"$lt": _FIRST}, {"$gt": _LAST}]
+            return {**chosen, "$or": [{"expires_at": one} for one in damaged], **filters.not_ended()}
+
+        bounds = [filters.live(now) if self.state == "live" else filters.expired(now)]
         if self.after:
-            bounds.append({"expires_at": {"$lte" if ORDERS[self.order] < 0 else "$gte": self.after.expires_at}})
+            onwards = "$lte" if ORDERS[self.order] < 0 else "$gte"
+            bounds.append({"expires_at": {onwards: DatetimeMS(self.after.expires_at)}})
         return {**chosen, "$and": bounds}
 
     def sort(self) -> list[tuple[str, int]] | None:
@@ -143,7 +154,7 @@ def _fill(cursor: t.Iterable[t.Any], query: Query, limit: int) -> Page:
                 break
             looked_at += 1
             info = SessionInfo.of(document)
-            last = _advance(last, info.expires_at)
+            last = _advance(last, document)
             if query.matches(info):
                 page.rows.append(info)
         else:
@@ -157,9 +168,18 @@ def _fill(cursor: t.Iterable[t.Any], query: Query, limit: int) -> Page:
     return page
 
 
-def _advance(last: Key | None, expires_at: dt.datetime) -> Key:
+def _advance(last: Key | None, document: Document) -> Key:
     """The key behind one more session."""
+    expires_at = _milliseconds(document.get("expires_at"))
     if last is not None and last.expires_at == expires_at:
         return Key(expires_at, last.passed + 1)
 
     return Key(expires_at, 1)
+
+
+def _milliseconds(value: t.Any) -> int:
+    """A date as the driver reads it, also one that Python has no date for; 0 for anything else."""
+    if isinstance(value, dt.datetime):
+        return int(DatetimeMS(value))
+
+    return int(value) if isinstance(value, DatetimeMS) else 0

@@ -19,13 +19,11 @@ from dataclasses import dataclass
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
 
-from flask_mongo_session import MongoSession, SessionInfo
+from flask_mongo_session import MongoSession, SessionInfo, current_user_id
 from flask_mongo_session.contrib.forgery import is_genuine, token_field
+from flask_mongo_session.contrib.protection import protect_pages
 
 from .names import device_name, time_ago
-
-if t.TYPE_CHECKING:
-    from flask.wrappers import Response
 
 __all__ = ["Device", "devices_blueprint"]
 
@@ -69,7 +67,7 @@ def devices_blueprint(
     blueprint = Blueprint(name, __name__, template_folder="templates", static_folder="static")
     page = _DevicePage(sessions, {**MESSAGES, **(messages or {})})
     blueprint.before_request(_refuse_strangers)
-    blueprint.after_request(_keep_private)
+    protect_pages(blueprint)
     blueprint.add_url_rule("/", "index", page.index)
     blueprint.add_url_rule("/end", "end", page.end, methods=["POST"])
     blueprint.add_url_rule("/end-others", "end_others", page.end_others, methods=["POST"])
@@ -90,7 +88,7 @@ class _DevicePage:
         sid = request.form.get("session_id", "")
         if not is_genuine():
             return self._render("stale"), 400
-        if sid == _ours().sid or not self._sessions.revoke(sid, user_id=_ours().user_id):
+        if sid == _sid() or not self._sessions.revoke(sid, user_id=_user_id()):
             return self._render("gone"), 404
 
         return self._back("ended")
@@ -99,11 +97,11 @@ class _DevicePage:
         if not is_genuine():
             return self._render("stale"), 400
 
-        self._sessions.revoke_user(_ours().user_id, keep=_ours().sid)
+        self._sessions.revoke_user(_user_id(), keep=_sid())
         return self._back("ended-others")
 
     def _render(self, problem: str | None = None) -> str:
-        found = self._sessions.of_user(_ours().user_id, limit=SHOWN)
+        found = self._sessions.of_user(_user_id(), limit=SHOWN)
         devices = sorted(map(self._device, found), key=lambda device: not device.this_one)
         field_name, token = token_field()
 
@@ -125,7 +123,7 @@ class _DevicePage:
             info.touched_at,
             time_ago(info.touched_at, self._sessions.store.now()),
             info.authenticated_at,
-            info.sid == _ours().sid,
+            info.sid == _sid(),
         )
 
     def _back(self, message: str) -> t.Any:
@@ -133,22 +131,17 @@ class _DevicePage:
         return redirect(url_for(".index"), 303)
 
 
-def _ours() -> t.Any:
-    return session
+def _sid() -> str:
+    return session.sid  # type: ignore[attr-defined,no-any-return]  # ours, behind Flask's proxy
+
+
+def _user_id() -> str | None:
+    return current_user_id(session)
 
 
 def _refuse_strangers() -> t.Any:
-    if request.endpoint == f"{request.blueprint}.static" or _ours().user_id is not None:
+    if request.endpoint == f"{request.blueprint}.static" or _user_id() is not None:
         return None
 
     login_manager = getattr(current_app, "login_manager", None)
     return login_manager.unauthorized() if login_manager else abort(401)
-
-
-def _keep_private(response: Response) -> Response:
-    """Nobody keeps such a page, and no other page frames its buttons."""
-    if response.mimetype == "text/html":
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Frame-Options"] = "DENY"
-
-    return response
