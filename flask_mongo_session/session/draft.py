@@ -92,6 +92,7 @@ class SessionDraft:
         "merges",
         "new_sid",
         "presented",
+        "rotation_may_follow",
         "source",
         "state",
         "user_after",
@@ -117,6 +118,9 @@ class SessionDraft:
         self.closed = False
         #: What the cookie said when it came, once it was read.
         self.presented: CookieContent | None = None
+        #: Whether the cookie came with two tokens and the older one is still right. The rotation that nobody answered
+        #: may still arrive and take it away; a change brings a token of its own, so that it no longer can.
+        self.rotation_may_follow = False
         #: Whether the cookie's text is another than the one that came.
         self.cookie_changed = False
         #: The id that a new session will get, once somebody asked for it.
@@ -179,6 +183,7 @@ class SessionDraft:
         token, hashed = cookie.token, token_hash(pending)
         if found.record is not None and found.record.get("token") == hashed:
             token, found = pending, self.source.find(cookie.sid, hashed)
+        self.rotation_may_follow = token is cookie.token and found.standing is Standing.LIVE
 
         return found, dataclasses.replace(cookie, token=token, pending=None)
 

@@ -120,7 +120,7 @@ class UnitOfWork:
             cleared=intents.cleared,
             dismissed=intents.dismissed,
             emptied=loaded and not written and bool(values.changes) and not values.keys(),
-            rotate=loaded and (intents.regenerate or whole or confirmed),
+            rotate=loaded and (intents.regenerate or whole or confirmed or (changed and draft.rotation_may_follow)),
             whole=whole,
             user=UserChange.between(before, after) if before != after else UserChange.NONE,
             user_before=before,
@@ -188,11 +188,13 @@ class UnitOfWork:
 
     def _used(self, state: SessionState) -> Outcome:
         """The session was read and not changed."""
-        record = state.record or {}
+        draft, record = self._draft, state.record or {}
         if not self._policy.refresh:
             return Outcome.UNKNOWN
         if self._policy.is_due(record.get("touched_at"), t.cast("dt.datetime", state.loaded_at)):
             return self._touch()
+        if draft.rotation_may_follow:
+            return Outcome.UNKNOWN
         if record.get("permanent") is True and clock.boottime() - state.read_at < _KNOWN_SECONDS:
             return Outcome.CURRENT
 
@@ -218,7 +220,7 @@ class UnitOfWork:
             return Outcome.UNKNOWN
 
         remember(draft, fields)
-        return Outcome.CURRENT if confirmed else Outcome.UNKNOWN
+        return Outcome.CURRENT if confirmed and not draft.rotation_may_follow else Outcome.UNKNOWN
 
     # -- changed ------------------------------------------------------------------------------------------------------
 
@@ -367,7 +369,7 @@ class UnitOfWork:
         if self._repository.end({**live(draft, now), **same}, now):
             return self._ended()
 
-        return self._update(wishes)
+        return self._rotate(wishes) if wishes.rotate else self._update(wishes)
 
     def _ended(self) -> Outcome:
         draft = self._draft
