@@ -329,7 +329,6 @@ class Request:
         if self._emptied:
             if self._user_change == "logout" or record.data == self.loaded.data:
                 return self._end()
-            return self._update(record)
         return self._rotate(record) if self._rotates else self._update(record)
 
     def _end(self):

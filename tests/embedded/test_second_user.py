@@ -29,10 +29,12 @@ from flask_mongo_session.testing import MongoServer
 
 STRANGER = 65534
 DEADLINE = 20  # seconds, for anything that other processes do
-#: What runs as the stranger: everything is imported before, since the packages may be closed to them.
+#: What runs as the stranger: everything is imported before, since the packages may be closed to them; also what the
+#: driver imports only when it logs in.
 PROLOGUE = """
 import json, os, socket, sys, time
 import pymongo
+import pymongo.synchronous.auth
 from pathlib import Path
 from pymongo.errors import OperationFailure, PyMongoError
 
