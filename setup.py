@@ -30,12 +30,12 @@ ENCRYPTION = ["cryptography>=42"]
 EXAMPLE = [*EMBEDDED, *ADMIN, *DEVICES, "flask-login>=0.6.3,<0.7", "flask-wtf>=1.2,<2"]
 
 setup(
-    name="flask-mongo-session",
+    name="flask-mongoengine-session",
     version=version(),
     description="Server-side sessions for Flask on MongoDB: declared with MongoEngine, merged key by key, swept.",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    author="The flask-mongo-session developers",
+    author="The flask-mongoengine-session developers",
     license="MIT",
     license_files=["LICENSE"],
     keywords=["flask", "session", "mongodb", "mongoengine"],

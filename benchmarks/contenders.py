@@ -24,7 +24,7 @@ from flask_mongo_session import MongoSession
 __all__ = ["CASES", "LAYER", "NAMES", "Contender", "bases_of", "connect", "contenders", "subject", "subjects_of"]
 
 NAMES = {
-    "ours": "flask-mongo-session",
+    "ours": "flask-mongoengine-session",
     "raw": "raw floor (Flask + raw PyMongo)",
     "correct": "correct floor (by hand)",
     "none": "no session",

@@ -1,5 +1,7 @@
 """Server-side sessions for Flask on MongoDB."""
 
+from importlib.util import find_spec as _find_spec
+
 from .document.model import Session, SessionDocument, SessionQuerySet
 from .document.record import SessionInfo, StoredSession
 from .exceptions import (
@@ -71,3 +73,11 @@ __all__ = [
     "session_updated",
     "sessions_swept",
 ]
+
+if _find_spec(f"{__name__}.session_processor"):
+    _message = (
+        "Another distribution, 'flask-mongo-session', is installed and shares this package's folder. Run "
+        "`pip uninstall flask-mongo-session`, which takes files of both along, and then "
+        "`pip install --force-reinstall --no-deps flask-mongoengine-session`."
+    )
+    raise ImportError(_message)

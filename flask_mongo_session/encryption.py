@@ -147,7 +147,7 @@ class Sealer:
 
 
 def _key_id(key: bytes) -> bytes:
-    return hashlib.sha256(b"flask-mongo-session key id" + key).digest()[:_ID_BYTES]
+    return hashlib.sha256(b"flask-mongoengine-session key id" + key).digest()[:_ID_BYTES]
 
 
 def _key_bytes(position: int, key: str | bytes) -> bytes:

@@ -237,7 +237,8 @@ def _sealer(config: SessionConfig) -> Sealer | None:
         from .encryption import Sealer  # noqa: PLC0415 - needs the extra
     except ImportError as error:
         raise SetupError(
-            "SESSION_ENCRYPTION_KEYS needs the package 'cryptography': pip install 'flask-mongo-session[encryption]'"
+            "SESSION_ENCRYPTION_KEYS needs the package 'cryptography': "
+            "pip install 'flask-mongoengine-session[encryption]'"
         ) from error
 
     return Sealer(config.encryption_keys)

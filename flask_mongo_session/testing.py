@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
 
 __all__ = ["MongoServer", "ReplicaSet"]
 
-_REPLICA_SET = "flask-mongo-session"
+_REPLICA_SET = "flask-mongoengine-session"
 _TEST_COMMANDS = ("--setParameter", "enableTestCommands=1")
 #: A member that ends cleanly waits for clients to leave, 15 s by default.
 _QUICK_END = ("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100")
@@ -250,7 +250,7 @@ class ReplicaSet:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--require-mongod``."""
-    group = parser.getgroup("flask-mongo-session")
+    group = parser.getgroup("flask-mongoengine-session")
     group.addoption(
         "--require-mongod", action="store_true", help="fail the tests that need a mongod, instead of skipping them"
     )
@@ -260,7 +260,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def mongo_server(request: pytest.FixtureRequest) -> t.Iterator[MongoServer]:
     """A running server, shared by all tests and by the workers of pytest-xdist: handle with care."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
-    folder = Path(tempfile.gettempdir(), f"flask-mongo-session-test-{run[:12]}")
+    folder = Path(tempfile.gettempdir(), f"flask-mongoengine-session-test-{run[:12]}")
     with _started(request.config, lambda: MongoServer(folder, arguments=_TEST_COMMANDS)) as server:
         yield server
 

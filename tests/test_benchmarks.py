@@ -118,7 +118,14 @@ def test_charts_show_every_contender(output):
     chart = (output / "requests.svg").read_text(encoding="utf-8")
 
     assert chart.startswith("<svg ")
-    for name in ("flask-mongo-session", "correct floor", "raw floor", "signed cookie", "Flask-Session", "mongoengine"):
+    for name in (
+        "flask-mongoengine-session",
+        "correct floor",
+        "raw floor",
+        "signed cookie",
+        "Flask-Session",
+        "mongoengine",
+    ):
         assert name in chart
     assert "100 KiB" in (output / "sizes.svg").read_text(encoding="utf-8")
     assert "beside 200 sessions" in (output / "sessions.svg").read_text(encoding="utf-8")

@@ -83,7 +83,7 @@ def test_the_version_is_a_release_number():
 def test_the_installed_metadata_tell_the_same_version():
     """What pip shows is what the package says."""
     try:
-        installed = importlib.metadata.version("flask-mongo-session")
+        installed = importlib.metadata.version("flask-mongoengine-session")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("runs from a folder, not installed")
 
@@ -106,5 +106,16 @@ def test_the_wheel_holds_nothing_else(wheel):
     """No tests, no example, no benchmarks in a user's site-packages."""
     assert {name.partition("/")[0] for name in wheel} == {
         "flask_mongo_session",
-        f"flask_mongo_session-{flask_mongo_session.__version__}.dist-info",
+        f"flask_mongoengine_session-{flask_mongo_session.__version__}.dist-info",
     }
+
+
+def test_another_distribution_in_the_same_folder_is_named(tmp_path):
+    """PyPI has a package of the same import name; installed over each other, both are broken in ways hard to tell."""
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / PACKAGE.name / "session_processor.py").touch()
+
+    command = [sys.executable, "-c", "import flask_mongo_session"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30)
+
+    assert "pip uninstall flask-mongo-session" in done.stderr

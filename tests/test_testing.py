@@ -89,7 +89,7 @@ def test_without_a_server_tests_are_skipped(run_pytest, no_mongod):
 
     assert process.returncode == 0, output
     assert "1 skipped" in output
-    assert "pip install flask-mongo-session[embedded]" in output.replace("\n", " ")
+    assert "pip install flask-mongoengine-session[embedded]" in output.replace("\n", " ")
 
 
 @pytest.mark.parametrize(("options", "env"), [(["--require-mongod"], {}), ([], {"CI": "true"})])
@@ -100,7 +100,7 @@ def test_where_a_server_is_required_they_fail(run_pytest, no_mongod, options, en
 
     assert process.returncode == 1, output
     assert "1 error" in output
-    assert "pip install flask-mongo-session[embedded]" in output
+    assert "pip install flask-mongoengine-session[embedded]" in output
 
 
 def test_the_plugin_starts_nothing_by_itself(run_pytest):

@@ -45,6 +45,6 @@ def _own_token() -> str:
 
     key = t.cast("str | bytes", current_app.secret_key)
     secret = key.encode() if isinstance(key, str) else key
-    message = f"flask-mongo-session form {session.token}"  # type: ignore[attr-defined]  # same
+    message = f"flask-mongoengine-session form {session.token}"  # type: ignore[attr-defined]  # same
 
     return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()

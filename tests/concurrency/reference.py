@@ -326,9 +326,8 @@ class Request:
     def _live(self, record):
         if self.cleared and not self._written:
             return self._end()
-        if self._emptied:
-            if self._user_change == "logout" or record.data == self.loaded.data:
-                return self._end()
+        if self._emptied and (self._user_change == "logout" or record.data == self.loaded.data):
+            return self._end()
         return self._rotate(record) if self._rotates else self._update(record)
 
     def _end(self):

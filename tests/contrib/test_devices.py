@@ -301,8 +301,8 @@ def test_times_are_said_as_people_say_them(seconds, said):
 @pytest.mark.parametrize(
     ("missing", "program", "told"),
     [
-        ("ua_parser", "import flask_mongo_session.contrib.devices", "flask-mongo-session[devices]"),
-        ("flask_admin", "import flask_mongo_session.contrib.admin", "flask-mongo-session[admin]"),
+        ("ua_parser", "import flask_mongo_session.contrib.devices", "flask-mongoengine-session[devices]"),
+        ("flask_admin", "import flask_mongo_session.contrib.admin", "flask-mongoengine-session[admin]"),
         ("ua_parser", "from flask_mongo_session.contrib import admin; print(admin._device_name('curl/8'))", "curl/8"),
     ],
 )

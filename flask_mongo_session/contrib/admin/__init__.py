@@ -29,7 +29,7 @@ try:
     from flask_admin import BaseView, expose
 except ImportError as error:
     raise ImportError(
-        "flask_mongo_session.contrib.admin needs Flask-Admin: pip install 'flask-mongo-session[admin]'"
+        "flask_mongo_session.contrib.admin needs Flask-Admin: pip install 'flask-mongoengine-session[admin]'"
     ) from error
 
 try:

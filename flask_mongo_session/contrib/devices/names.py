@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "flask_mongo_session.contrib.devices needs the package 'ua-parser' to name devices: "
-        "pip install 'flask-mongo-session[devices]'"
+        "pip install 'flask-mongoengine-session[devices]'"
     ) from error
 
 UNKNOWN = "Unknown device"
