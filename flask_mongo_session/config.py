@@ -56,6 +56,7 @@ class SessionConfig:
     max_per_user: tuple[int, str] | None = None
     encryption_keys: tuple[str | bytes, ...] | t.Callable[[], t.Any] | None = None
     admin_hide: tuple[str, ...] = ("csrf_token", "_id")
+    audit_lifetime: dt.timedelta = dt.timedelta(days=90)
 
     def __repr__(self) -> str:
         """Without the URI's password and the encryption keys."""
@@ -285,4 +286,5 @@ _PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "max_per_user": _optional(_per_user),
     "encryption_keys": _optional(_key_ring),
     "admin_hide": _names,
+    "audit_lifetime": _positive_duration,
 }

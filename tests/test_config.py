@@ -75,6 +75,7 @@ KEYS = {
         [0, (0, "refuse"), (3, "newest")],
     ),
     "SESSION_ENCRYPTION_KEYS": ({None: None, "a": ("a",), (b"b", "a"): ..., tuple: ...}, [1, (1,), {"a": 1}], [()]),
+    "SESSION_AUDIT_LIFETIME": ({60: MINUTE, MINUTE: MINUTE}, ["60", None, True], [0, -1, math.nan]),
     "SESSION_ADMIN_HIDE": ({"a": ("a",), ("a", "b"): ..., (): ()}, [None, 1, (1,)], []),
 }
 

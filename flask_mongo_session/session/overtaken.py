@@ -92,7 +92,7 @@ def _end_one_merged(merge: Merge, draft: SessionDraft, repository: SessionReposi
         now = repository.now()
         chosen = {**filters.one_live(sid, merge.token, now), **context.mapper.same_content(merge.record)}
         if repository.end(chosen, now):
-            repository.announce(signals.session_destroyed, sid=sid, reason="merged")
+            repository.announce(signals.session_destroyed, sid=sid, reason="merged", actor=None)
             return
 
         found = draft.source.find(sid, merge.token)

@@ -374,7 +374,7 @@ class UnitOfWork:
     def _ended(self) -> Outcome:
         draft = self._draft
         cookie = t.cast("CookieContent", draft.state.cookie)
-        self._repository.announce(signals.session_destroyed, sid=cookie.sid, reason="logout")
+        self._repository.announce(signals.session_destroyed, sid=cookie.sid, reason="logout", actor=None)
         draft.state = SessionState(Phase.NEW)
         draft.values.forget()
         return Outcome.ENDED
