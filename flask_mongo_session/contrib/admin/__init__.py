@@ -22,13 +22,15 @@ from flask_mongo_session import MongoSession, current_user_id
 from flask_mongo_session.contrib.forgery import is_genuine, token_field
 from flask_mongo_session.contrib.protection import protect_pages
 
+from .audit import ACTIONS, audit_page
 from .charts import overview_cards, overview_charts
 from .downloads import FORMATS, download
-from .ending import end, form_field, named_in
+from .ending import end, end_everything, form_field, named_in
 from .listing import PAGE, SCAN, export, fetch
 from .naming import device_name
 from .people import UserLabel, labels, own_sid
 from .query import ORDERS, STATES, Query
+from .questions import Question, about_everybody, about_own, about_user
 from .search import KINDS, FindUser, understand
 
 try:
@@ -41,8 +43,6 @@ except ImportError as error:
 __all__ = ["SessionAdmin"]
 
 _FOLDER = Path(__file__).parent
-#: Sessions of a user that are counted before they are ended.
-_MOST_COUNTED = 1_000
 _STALE = "This page was out of date. Nothing was changed; please try again."
 
 
@@ -111,15 +111,14 @@ class SessionAdmin(BaseView):
         """The list as a file, all pages of it."""
         query = Query.of(request.args)
         search = understand(self._sessions.store, query.q, self._find_user)
-        return download(export(self._sessions.store, query.first_page(), search), self._labels, kind)
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - no proxy
+        return download(app, export(self._sessions.store, query.first_page(), search), self._labels, kind)
 
     @expose("/overview")
     def overview(self) -> t.Any:
         """Figures and pictures."""
         figures = self._sessions.figures()
-        return self.render(
-            "overview", figures=figures, charts=overview_charts(figures), cards=overview_cards(figures)
-        )
+        return self.render("overview", figures=figures, charts=overview_charts(figures), cards=overview_cards(figures))
 
     @expose("/session")
     def details(self) -> t.Any:
@@ -134,7 +133,7 @@ class SessionAdmin(BaseView):
             end_field=form_field(session_id),
             description=description,
             user=user,
-            label=self._labels([user]).get(user),
+            label=self._labels([user]).get(user or ""),
             data={key: json.dumps(value, indent=2, ensure_ascii=False) for key, value in data.items()},
         )
         return page if description is not None else (page, 404)
@@ -149,12 +148,7 @@ class SessionAdmin(BaseView):
 
         chosen = named_in(request.form, PAGE)
         if own_sid() in chosen and "confirmed" not in request.form:
-            return self._ask(
-                "revoke",
-                "End the session that you are using?",
-                f"{len(chosen)} sessions are chosen. One of them is yours: you will be logged out.",
-                fields=[form_field(raw_id) for raw_id in chosen],
-            )
+            return self._ask(about_own(chosen))
 
         ended = sum(end(self._sessions, raw_id) for raw_id in chosen)
         return self._back(ended) if ended else (self._list("Nothing was chosen, or it is not active any more."), 404)
@@ -167,7 +161,8 @@ class SessionAdmin(BaseView):
 
         user = request.form.get("user", "")
         if "confirmed" not in request.form:
-            return self._ask_about(user)
+            question = about_user(self._sessions, user, self._labels([user]).get(user))
+            return self._ask(question) if question else (self._list("That user has no session."), 404)
 
         ended = self._sessions.revoke_user(user, keep=self._kept()) if user else 0
         return self._back(ended) if ended else (self._list("That user has no session."), 404)
@@ -176,48 +171,38 @@ class SessionAdmin(BaseView):
     def revoke_all(self) -> t.Any:
         """End everything; a GET asks."""
         if request.method == "GET":
-            return self._ask_about_all()
+            return self._ask(about_everybody(self._sessions))
         if not is_genuine():
             return self._list(_STALE), 400
 
-        return self._back(self._sessions.revoke_all(keep=self._kept()))
+        ended = end_everything(self._sessions, self._kept())
+        if ended is None:
+            flash("All sessions are being ended: the audit says when that is done.", "info")
+            return redirect(url_for(".audit"), 303)
 
-    def _ask_about(self, user: str) -> t.Any:
-        count = len(self._sessions.of_user(user, limit=_MOST_COUNTED)) if user else 0
-        if not count:
-            return self._list("That user has no session."), 404
+        return self._back(ended)
 
-        name = self._labels([user]).get(user, user)
-        many = f"{count:,} or more" if count == _MOST_COUNTED else str(count)
-        return self._ask(
-            "revoke_user",
-            f"End all sessions of {name}?",
-            f"The user is logged out everywhere: {many} live {'session' if count == 1 else 'sessions'}.",
-            fields=[("user", user)],
-            keep=user == current_user_id(session),
+    @expose("/audit")
+    def audit(self) -> t.Any:
+        """Who ended what."""
+        asked = {name: request.args.get(name, "").strip() for name in ("actor", "user", "before")}
+        records = audit_page(self._sessions, asked)
+        shown = records[:PAGE]
+        return self.render(
+            "audit",
+            asked=asked,
+            records=shown,
+            next_id=shown[-1].id if len(records) > PAGE else None,
+            actions=ACTIONS,
+            labels=self._labels(user for record in shown for user in (record.actor, record.user_id)),
         )
 
-    def _ask_about_all(self) -> t.Any:
-        return self._ask(
-            "revoke_all",
-            "End all sessions of everybody?",
-            f"About {self._sessions.figures().live:,} sessions are live. Everybody is logged out, also who is in the "
-            "middle of something, and whoever is not logged in loses the cart.",
-            keep=True,
-        )
-
-    def _ask(
-        self, action: str, question: str, consequence: str, *, fields: t.Sequence[tuple[str, str]] = (), keep: bool = False
-    ) -> str:
-        """The page that asks, which works without JavaScript; with *keep* it offers to spare the visitor's own."""
+    def _ask(self, question: Question) -> str:
         query = Query.of(request.args)
         return self.render(
             "ask",
             question=question,
-            consequence=consequence,
-            fields=fields,
-            keep=keep,
-            action=url_for(f".{action}", **query.arguments(query.after)),
+            action=url_for(f".{question.action}", **query.arguments(query.after)),
             back=url_for(".index", **query.arguments(query.after)),
         )
 

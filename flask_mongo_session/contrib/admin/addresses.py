@@ -44,14 +44,14 @@ def prefix_of(network: Network) -> tuple[str, bool]:
     """The text with which every address in *network* begins, and whether no other address begins with it."""
     if network.version == 4:  # noqa: PLR2004 - IPv4
         octets = str(network.network_address).split(".")[: network.prefixlen // _OCTET]
-        return "".join(f"{octet}." for octet in octets), len(octets) * _OCTET == network.prefixlen
+        return "".join(f"{octet}." for octet in octets), 0 < len(octets) * _OCTET == network.prefixlen
 
     groups = network.network_address.exploded.split(":")[: network.prefixlen // _GROUP]
     known = list(itertools.takewhile(bool, (int(group, 16) for group in groups)))  # "::" may stand from the first 0 on
-    return "".join(f"{group:x}:" for group in known), len(known) * _GROUP == network.prefixlen
+    return "".join(f"{group:x}:" for group in known), 0 < len(known) * _GROUP == network.prefixlen
 
 
 def lies_in(text: t.Any, network: Network) -> bool:
     """Whether the address or network that a record keeps lies in *network*, or around it."""
     kept = network_of(text) if isinstance(text, str) else None
-    return kept is not None and kept.version == network.version and kept.overlaps(network)  # type: ignore[arg-type]  # same version
+    return kept is not None and kept.version == network.version and kept.overlaps(network)

@@ -8,7 +8,7 @@ import itertools
 import json
 import typing as t
 
-from flask import Response, stream_with_context
+from flask import Flask, Response
 
 from flask_mongo_session.management.privacy import plain
 
@@ -24,10 +24,13 @@ _TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 FORMATS = tuple(_TYPES)
 
 
-def download(batches: t.Iterator[list[Row]], labels: Labels, kind: str) -> Response:
-    """The answer with all rows. The first batch is fetched before it begins, so that an outage is a 503."""
+def download(app: Flask, batches: t.Iterator[list[Row]], labels: Labels, kind: str) -> Response:
+    """The answer with all rows. The first batch is fetched before it begins, so that an outage is a 503.
+
+    *labels* is called while the answer is sent, when the request is over: with the context of *app* alone.
+    """
     first = next(batches, [])
-    records = _records(itertools.chain([first], batches), labels)
+    records = _records(app, itertools.chain([first], batches), labels)
     lines = _csv(records) if kind == "csv" else _json(records)
     headers = {
         "Content-Type": _TYPES[kind],
@@ -35,19 +38,24 @@ def download(batches: t.Iterator[list[Row]], labels: Labels, kind: str) -> Respo
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(stream_with_context(lines), headers=headers)
+    return Response(lines, headers=headers)
 
 
-def _records(batches: t.Iterable[list[Row]], labels: Labels) -> t.Iterator[list[Record]]:
+def _records(app: Flask, batches: t.Iterable[list[Row]], labels: Labels) -> t.Iterator[list[Record]]:
     for rows in batches:
-        names = labels(row.info.user_id for row in rows)
+        with app.app_context():
+            names = labels(row.info.user_id for row in rows)
         yield [_record(row, names) for row in rows]
 
 
 def _record(row: Row, names: t.Mapping[str, str]) -> Record:
     info = row.info
     found = {name: plain(value) for name, value in info._asdict().items()}
-    return {**found, "user_label": names.get(info.user_id or ""), "device": device_name(info.user_agent) if info.user_agent else ""}
+    return {
+        **found,
+        "user_label": names.get(info.user_id or ""),
+        "device": device_name(info.user_agent) if info.user_agent else "",
+    }
 
 
 _COLUMNS = (

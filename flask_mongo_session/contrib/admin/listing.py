@@ -50,9 +50,9 @@ class Row(t.NamedTuple):
 
 
 class _Plan(t.NamedTuple):
-    """How the records of a query are found: along *index*, those within *bounds*, of these all that match *rest*."""
+    """How the records of a query are found: *along* an index, within *bounds*, those that match *rest*."""
 
-    index: str
+    along: str
     bounds: Filter
     rest: Filter
     sort: dict[str, int]
@@ -69,7 +69,7 @@ def fetch(store: MongoSessionStore, query: Query, search: Search) -> Page:
         window: Pipeline = [] if plan.narrow else [{"$skip": after.skip}, {"$limit": SCAN}]
         pipeline = [*_start(plan), *window, {"$match": plan.rest}, {"$skip": after.passed}, {"$limit": PAGE + 1}]
         try:
-            found, indexed = aggregate(store, [*pipeline, {"$project": _FIELDS}], plan.index or None)
+            found, indexed = aggregate(store, [*pipeline, {"$project": _FIELDS}], plan.along or None)
             documents = list(found)
         except BSONError:
             return Page(unreadable=True)
@@ -90,7 +90,7 @@ def export(store: MongoSessionStore, query: Query, search: Search) -> t.Iterator
     with store.connection.background_operation(_EXPORT_SECONDS):
         plan = _plan(store, query, search, store.now())
         pipeline = [*_start(plan), {"$match": plan.rest}, {"$project": _FIELDS}]
-        cursor, _ = aggregate(store, pipeline, plan.index or None, _BATCH)
+        cursor, _ = aggregate(store, pipeline, plan.along or None, _BATCH)
 
     while True:
         with store.connection.background_operation():
@@ -157,7 +157,7 @@ def _key_behind_window(store: MongoSessionStore, plan: _Plan, query: Query, *, i
     if last is None:
         return None
 
-    at = _milliseconds(last[name])
+    at = _milliseconds(last[name]) or 0
     nearer = {name: {"$lt" if query.by.direction > 0 else "$gt": DatetimeMS(at)}}
     passed = store.collection.count_documents({"$and": [plan.bounds, nearer]}, limit=before.skip + SCAN)
     return Key(at, 0, before.skip + SCAN - passed)

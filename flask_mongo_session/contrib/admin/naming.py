@@ -17,7 +17,9 @@ except ImportError:  # without the extra [devices] the raw header has to do
 
 __all__ = ["device_name", "headers_named"]
 
-#: Seconds that one search may spend on parsing headers it has not met before: a pure Python parser takes 1 ms each.
+#: Kinds of headers that no search has met before: one search parses so many, and goes on for so many seconds. A parser
+#: in pure Python takes 1 ms for each.
+_LEAST_PARSED = 100
 _PARSING_SECONDS = 0.12
 #: Shapes of headers that are remembered.
 _MOST_SHAPES = 20_000
@@ -31,11 +33,10 @@ def headers_named(headers: t.Iterable[str], part: str) -> tuple[list[str], bool]
     Headers that differ in digits alone, which are versions nearly always, are parsed once for all, and only by the
     first search of this process: the next one goes on where this one stopped.
     """
-    wanted = part.casefold()
-    deadline = time.monotonic() + _PARSING_SECONDS
+    wanted, budget = part.casefold(), _Budget()
     found, complete = [], True
     for header in headers:
-        name = _name_of_shape(header, deadline)
+        name = _name_of_shape(header, budget)
         if name is None:
             complete = False
         elif wanted in name:
@@ -44,10 +45,24 @@ def headers_named(headers: t.Iterable[str], part: str) -> tuple[list[str], bool]
     return found, complete
 
 
-def _name_of_shape(header: str, deadline: float) -> str | None:
+class _Budget:
+    """How much one search may still parse."""
+
+    def __init__(self) -> None:
+        device_name("-")  # the first call loads the parser's tables
+        self._deadline = time.monotonic() + _PARSING_SECONDS
+        self._parsed = 0
+
+    def spend(self) -> bool:
+        """Whether one more header may be parsed."""
+        self._parsed += 1
+        return self._parsed <= _LEAST_PARSED or time.monotonic() < self._deadline
+
+
+def _name_of_shape(header: str, budget: _Budget) -> str | None:
     shape = re.sub(r"\d+", "0", header)
     name = _names.get(shape)
-    if name is not None or time.monotonic() > deadline:
+    if name is not None or not budget.spend():
         return name
 
     if len(_names) >= _MOST_SHAPES:

@@ -61,10 +61,10 @@ def understand(store: MongoSessionStore, text: str, find_user: FindUser | None =
     reader = _Reader(store, find_user)
     word, _, rest = text.partition(":")
     if word in KINDS and rest.strip():
-        return getattr(reader, word)(rest.strip(), said=True)  # type: ignore[no-any-return]  # a method of ours
+        return t.cast("Search", getattr(reader, word)(rest.strip(), said=True))
 
     found = (getattr(reader, kind)(text, said=False) for kind in KINDS)
-    return next(search for search in found if search is not None)
+    return t.cast("Search", next(search for search in found if search is not None))
 
 
 class _Reader:
@@ -137,7 +137,7 @@ def aggregate(
 ) -> tuple[t.Iterator[t.Any], bool]:
     """The documents, along the index on *field*, and whether that index is there: without it the server chooses."""
     try:
-        hint: t.Any = {"hint": [(field, 1)]} if field else {}
+        hint: t.Any = {"hint": {field: 1}} if field else {}
         return store.collection.aggregate(pipeline, batchSize=batch, **hint), True
     except OperationFailure as error:
         if not field or error.code != _BAD_HINT:
