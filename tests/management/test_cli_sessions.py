@@ -45,7 +45,9 @@ def test_list_shows_live_sessions_as_a_table(run, log_in):
     assert ada in listed.output
     assert bob in listed.output
     assert bob not in run("list", "--user", "ada").output
-    assert len(run("list", "--limit", "1").output.splitlines()) == 2
+    limited = run("list", "--limit", "1")
+    assert len(limited.output.splitlines()) == 3
+    assert "--limit shows more" in limited.stderr
 
 
 def test_list_for_programs(run, log_in):
@@ -67,7 +69,7 @@ def test_a_hostile_user_agent_does_not_reach_the_terminal(run, log_in, sessions)
 
 
 def test_show_shows_the_data(app, run, log_in):
-    """All fields and keys; an unknown id is one line and exit code 1."""
+    """All fields and keys; of an unknown id it says what to type, with exit code 1."""
     sid = log_in("ada")
 
     shown = run("show", sid)
@@ -75,7 +77,9 @@ def test_show_shows_the_data(app, run, log_in):
     assert json.loads(run("show", sid, "--json").output)["data"] == {"user_id": "ada"}
 
     unknown = run("show", "made-up")
-    assert (unknown.exit_code, unknown.output) == (1, "Error: There is no such session.\n")
+    assert unknown.exit_code == 1
+    assert unknown.output.startswith("Error: There is no live session 'made-up'; 'flask sessions list' shows")
+    assert "sessions show [OPTIONS] SESSION_ID" in unknown.output
 
 
 def test_revoke_ends_one(run, log_in):
@@ -117,7 +121,8 @@ def test_stats_counts(run, log_in):
     lines = dict(line.rsplit("  ", 1) for line in run("stats").output.splitlines())
     assert lines[next(name for name in lines if name.startswith("live"))].strip() == "1"
     figures = json.loads(run("stats", "--json").output)
-    assert (figures["live"], figures["active"][0]) == (1, ["5 minutes", 1])
+    assert (figures["live"], figures["active"]["5 minutes"]) == (1, 1)
+    assert dt.datetime.fromisoformat(figures["at"]).tzinfo
 
 
 def test_ended_sessions_are_none(app, run, log_in, store):
@@ -166,6 +171,8 @@ def test_export_and_erase(run, log_in):
         ["show", "x"],
         ["revoke", "x"],
         ["revoke-user", "x"],
+        ["revoke-all", "--yes"],
+        ["audit"],
         ["stats"],
         ["indexes"],
         ["doctor"],
