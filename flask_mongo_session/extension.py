@@ -218,7 +218,10 @@ class MongoSession:
         return measure(self.store)
 
     def examine(self) -> list[Finding]:
-        """What is wrong, or worth a note, with the application's configuration and database."""
+        """What is wrong, or worth a note, with the application's configuration and database.
+
+        A database that is away is a finding, too, after those about the configuration.
+        """
         from .management.doctor import examine  # noqa: PLC0415 - only for those who ask
 
         app = self._app

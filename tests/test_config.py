@@ -43,7 +43,7 @@ KEYS = {
     "SESSION_MONGODB_WRITE_CONCERN": (
         {"majority": ..., 1: 1, 3: 3, "dc": ...},
         [None, 1.0, True, ["majority"]],
-        [0, -1, ""],
+        [0, -1, "", "majorty", "Majority", "MAJORITY"],
     ),
     "SESSION_AUTO_INDEX": ({True: True, False: False}, [1, 0, "no", None], []),
     "SESSION_TTL_INDEX": ({True: True, False: False}, [1, "yes", None], []),
@@ -259,4 +259,4 @@ def test_each_of_them_is_named(key, value, instead):
     with pytest.warns(UserWarning, match=f"{key}: .*{instead}") as heard:
         MongoSession(app)
 
-    assert len(heard) == 1
+    assert [one.filename for one in heard] == [__file__], "it points at the line that set the extension up"

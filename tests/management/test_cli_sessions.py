@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import socket
 
 import pytest
@@ -13,7 +14,12 @@ from flask_mongo_session.document.filters import TOMBSTONE_LIFE
 from flask_mongo_session.storage.repository import tombstone
 
 SAFE = {"SECRET_KEY": "x" * 32, "SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "Lax"}
-SAFE["SESSION_ANONYMOUS_LIFETIME"] = 60 * 60
+SAFE |= {
+    "SESSION_COOKIE_NAME": "__Host-session",
+    "SESSION_ANONYMOUS_LIFETIME": 60 * 60,
+    "SESSION_IDLE_TIMEOUT": 30 * 60,
+}
+SAFE |= {"SESSION_ABSOLUTE_LIFETIME": 12 * 60 * 60, "SESSION_MAX_PER_USER": 5, "SESSION_TRACK_DEVICE": "truncated"}
 
 
 @pytest.fixture
@@ -175,7 +181,6 @@ def test_export_and_erase(run, log_in):
         ["audit"],
         ["stats"],
         ["indexes"],
-        ["doctor"],
         ["export-user", "x"],
         ["erase-user", "x", "--yes"],
     ],
@@ -191,6 +196,9 @@ def test_an_unreachable_database_is_one_line(make_app, words):
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
     assert result.output.startswith("Error: ")
+
+
+_HARDENING = ["SESSION_IDLE_TIMEOUT", "SESSION_ABSOLUTE_LIFETIME", "SESSION_MAX_PER_USER", "SESSION_ANONYMOUS_LIFETIME"]
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------
@@ -229,7 +237,18 @@ def test_doctor_is_content(findings):
         ({"SESSION_COOKIE_SAMESITE": None}, "cookie SameSite", "note"),
         ({"SESSION_COOKIE_SAMESITE": "None"}, "cookie SameSite", "note"),
         ({"SESSION_MONGODB_WRITE_CONCERN": 1}, "write concern", "note"),
-        ({"SESSION_ANONYMOUS_LIFETIME": None}, "anonymous lifetime", "note"),
+        ({"SESSION_COOKIE_NAME": "session"}, "cookie name", "note"),
+        ({"SESSION_COOKIE_SECURE": False}, "cookie name", "wrong"),
+        ({"SESSION_COOKIE_DOMAIN": "example.org"}, "cookie name", "wrong"),
+        ({"SESSION_COOKIE_PATH": "/shop"}, "cookie name", "wrong"),
+        ({"APPLICATION_ROOT": "/shop"}, "cookie name", "wrong"),
+        ({"SESSION_COOKIE_NAME": "__Secure-x", "SESSION_COOKIE_DOMAIN": "example.org"}, "cookie name", "ok"),
+        ({"SESSION_COOKIE_NAME": "__Secure-x", "SESSION_COOKIE_SECURE": False}, "cookie name", "wrong"),
+        ({"SESSION_IDLE_TIMEOUT": None}, "idle timeout", "note"),
+        ({"SESSION_ABSOLUTE_LIFETIME": None}, "absolute lifetime", "note"),
+        ({"SESSION_MAX_PER_USER": None}, "sessions per user", "note"),
+        ({"SESSION_TRACK_DEVICE": False}, "device", "note"),
+        ({"SESSION_ANONYMOUS_LIFETIME": None, "SESSION_IDLE_TIMEOUT": None}, "anonymous lifetime", "note"),
         ({"SESSION_ANONYMOUS_LIFETIME": None, "SESSION_IDLE_TIMEOUT": 3600}, "anonymous lifetime", "ok"),
         ({"REMEMBER_COOKIE_DURATION": 60}, "remember-me cookie", "note"),
         ({"SESSION_CLEANUP_INTERVAL": 0}, "sweeping", "note"),
@@ -246,11 +265,76 @@ def test_doctor_finds(findings, config, name, verdict):
     assert exit_code == any(one["verdict"] == "wrong" for one in found.values())
 
 
+def test_doctor_says_what_to_type(findings):
+    """Whatever is not in order comes with the key to set, or the command to run."""
+    found, _ = findings(indexes=False, SECRET_KEY="dev", **dict.fromkeys(_HARDENING))
+
+    for name, one in found.items():
+        assert (
+            one["verdict"] == "ok"
+            or name == "topology"
+            or re.search(r"SESSION_\w+|flask sessions|python -c", one["message"])
+        )
+
+
+def test_doctor_without_a_database(make_app):
+    """What needs none is said all the same; that it is away is wrong, and why."""
+    app = make_app(
+        **SAFE, SESSION_MONGODB=None, SESSION_MONGODB_URI="mongodb://127.0.0.1:9/", SESSION_MONGODB_TIMEOUT=0.3
+    )
+    result = app.test_cli_runner().invoke(args=["sessions", "doctor", "--json"])
+    found = {one["name"]: one for one in json.loads(result.output)}
+
+    assert result.exit_code == 1
+    assert found["cookie name"]["verdict"] == "ok"
+    assert found["database"]["verdict"] == "wrong"
+    assert "mongod" in found["database"]["message"]
+    assert "server" not in found
+
+
+@pytest.mark.parametrize(
+    ("key", "rule", "config", "verdict"),
+    [
+        ("uid", "/login", {}, "note"),
+        ("userid", "/auth/google", {}, "note"),
+        ("account_id", "/sign-in", {}, "note"),
+        ("uid", "/page", {}, "ok"),
+        ("uid", "/login", {"SESSION_USER_KEY": "uid"}, "ok"),
+        ("cart", "/login", {}, "ok"),
+        ("user_id", "/login", {}, "ok"),
+        ("uid", "/login", {"SESSION_ENCRYPTION_KEYS": ["a" * 64]}, "note"),
+    ],
+)
+def test_doctor_notices_a_user_that_nobody_declared(make_app, *, key, rule, config, verdict):
+    """Where people log in, and sessions of nobody hold what looks like somebody; it says which key to set."""
+    app = make_app(**SAFE, **config)
+    app.add_url_rule(rule, "view", lambda: session.update({key: "xavier"}) or "")
+    app.test_client().get(rule, base_url="https://localhost")
+    result = app.test_cli_runner().invoke(args=["sessions", "doctor", "--json"])
+    found = {one["name"]: one for one in json.loads(result.output)}
+
+    assert found["user key"]["verdict"] == verdict
+    assert (f"SESSION_USER_KEY = {key!r}" in found["user key"]["message"]) == (verdict == "note")
+    assert "xavier" not in result.output
+
+
+def test_doctor_misses_the_end_of_audit_records(make_app):
+    """Records of revocations that nothing removes are noticed."""
+    app = make_app(**SAFE)
+    app.extensions["sessions"].revoke_user("ada")
+    examine = app.extensions["sessions"].examine
+
+    with app.app_context():
+        assert [one.verdict for one in examine() if one.name == "audit"] == ["note"]
+        app.extensions["mongo_session"].store.ensure_indexes()
+        assert [one.verdict for one in examine() if one.name == "audit"] == ["ok"]
+
+
 def test_doctor_is_lenient_while_debugging(findings, monkeypatch):
     """On a developer's machine there is no HTTPS."""
     monkeypatch.setenv("FLASK_DEBUG", "1")
 
-    found, exit_code = findings(SESSION_COOKIE_SECURE=False)
+    found, exit_code = findings(SESSION_COOKIE_SECURE=False, SESSION_COOKIE_NAME="session")
     assert (found["cookie Secure"]["verdict"], exit_code) == ("note", 0)
 
 
