@@ -33,7 +33,7 @@ _DEVICES_BY_NAME = ("iPhone", "iPad")
 _STEPS = ((60, "minute"), (3600, "hour"), (86400, "day"))
 
 
-@functools.lru_cache(maxsize=1_024)
+@functools.lru_cache(maxsize=8_192)
 def device_name(user_agent: str | None) -> str:
     """Browser and system of a ``User-Agent`` header; :data:`UNKNOWN` where it says nothing that is known."""
     found = parse(user_agent) if user_agent else None
