@@ -16,12 +16,16 @@ import urllib.request
 import weakref
 from pathlib import Path
 
+import prometheus_client
 import pytest
 from flask import Flask, session
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+from werkzeug.serving import make_server
 
 from flask_mongo_session import SetupError, new_session_id, session_destroyed
 from flask_mongo_session.contrib.metrics import check_health
@@ -353,3 +357,39 @@ def test_the_page_does_not_use_the_session(app, read, commands):
     assert "Cookie" not in answer.headers.get("Vary", "")
     with app.test_request_context():
         assert session.new
+
+
+def test_the_documented_page_is_scraped(app, monkeypatch):
+    """Every block of the how-to runs; its page wants the scraper's token, and says all that the table names."""
+    monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
+    monkeypatch.setenv("METRICS_TOKEN", "a token for tests")
+    guide = Path(__file__).parents[2] / "docs" / "howto" / "metrics.md"
+    document = Sybil(parsers=[PythonCodeBlockParser()], encoding="utf-8").parse(guide)
+    document.namespace.update(app=app)
+    for example in document.examples():
+        example.evaluate()
+    browser = app.test_client()
+    browser.get("/login/ada")
+
+    assert browser.get("/metrics").status_code == 401
+    server = make_server("127.0.0.1", 0, app)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        scraper = urllib.request.Request(f"{url}/metrics", headers={"Authorization": "Bearer a token for tests"})
+        with urllib.request.urlopen(scraper, timeout=PATIENCE) as answer:
+            text = answer.read().decode()
+        with urllib.request.urlopen(f"{url}/ready", timeout=PATIENCE) as answer:
+            assert answer.read().strip() == b'{"sessions":"ok"}'
+    finally:
+        server.shutdown()
+        thread.join(PATIENCE)
+        server.server_close()
+
+    found = samples(text)
+    assert found["mongo_session_created_total",] == 1
+    assert found["mongo_session_live",] == 1
+    documented = re.findall(r"^\| `(mongo_session_\w+)`", guide.read_text(encoding="utf-8"), re.MULTILINE)
+    told = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    assert set(documented) <= told | {f"{name}_total" for name in told}

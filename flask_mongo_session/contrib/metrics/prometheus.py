@@ -40,11 +40,11 @@ class PrometheusMetrics:
         self,
         app: Flask,
         *,
-        registry: client.CollectorRegistry = client.REGISTRY,
+        registry: client.CollectorRegistry | None = None,
         rejected: bool = True,
         seconds: float = 15.0,
     ) -> None:
-        self._registry = registry
+        self._registry = registry = registry or client.REGISTRY
         #: The figures that the database knows, for a registry of your own in multi-process mode.
         self.collector: Collector = _DatabaseCollector(CachedFigures(store_of(app), seconds))
         if not _many_processes():
