@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
 
     from .encryption import Sealer
     from .management.doctor import Finding
+    from .web.old_cookie import Migration
 
 _NAME = "mongo_session"
 
@@ -87,10 +88,10 @@ class MongoSession:
         )
         store.repository.speak_for(app)
         app.extensions[_NAME] = MongoSessionState(store, self.model, config, self)
-        app.session_interface = MongoSessionInterface(store, config)
+        app.session_interface = MongoSessionInterface(store, config, _migration(config, store))
         self._apps.add(app)
 
-        from .management.cli import register  # noqa: PLC0415 - thin, and only where there is an application
+        from .management.migrate import register  # noqa: PLC0415 - thin, and only where there is an application
 
         register(app)
 
@@ -181,6 +182,15 @@ class MongoSession:
     @property
     def _user_sessions(self) -> UserSessions:
         return UserSessions(self.store.repository)
+
+
+def _migration(config: SessionConfig, store: MongoSessionStore) -> Migration | None:
+    if not config.migrate_from:
+        return None
+
+    from .contrib.migration import make_migration  # noqa: PLC0415 - only for those who migrate
+
+    return make_migration(config, store.repository)
 
 
 def _connect(config: SessionConfig) -> Connection:
