@@ -60,7 +60,7 @@ class SessionConfig:
     migrate_db: str | None = None
     migrate_collect: str | None = None
     migrate_pickle: bool = False
-    key_prefix: str = "session:"
+    key_prefix: str | None = None
     use_signer: bool = False
 
     def __repr__(self) -> str:
@@ -323,6 +323,6 @@ _PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "migrate_db": _optional(_database),
     "migrate_collect": _optional(_collection),
     "migrate_pickle": _flag,
-    "key_prefix": _prefix,
-    "use_signer": _flag,
+    "key_prefix": _optional(_prefix),
+    "use_signer": lambda _key, value: bool(value),
 }

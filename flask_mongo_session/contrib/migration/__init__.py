@@ -25,6 +25,7 @@ __all__ = ["SessionMigration", "make_migration"]
 log = logging.getLogger(__name__)
 
 #: Where the libraries keep their sessions unless they are told otherwise.
+_PREFIX = "session:"
 _FLASK_SESSION_DATABASE, _FLASK_SESSION_COLLECTION, _MONGOENGINE_COLLECTION = "flask_session", "sessions", "session"
 
 
@@ -44,7 +45,7 @@ def make_migration(config: SessionConfig, repository: SessionRepository) -> Sess
 
 def _flask_session(config: SessionConfig) -> Source:
     """By default where Flask-Session keeps them, which reads the same keys as we do, but no database in a URI."""
-    layout = FlaskSessionLayout(config.key_prefix, decoder(pickles=config.migrate_pickle), signed=config.use_signer)
+    layout = FlaskSessionLayout(_PREFIX if config.key_prefix is None else config.key_prefix, decoder(pickles=config.migrate_pickle), signed=config.use_signer)
     database = config.migrate_db or config.mongodb_db or _FLASK_SESSION_DATABASE
     collection = config.migrate_collect or config.mongodb_collect or _FLASK_SESSION_COLLECTION
     return StoredSource(layout, database, collection)
