@@ -167,7 +167,7 @@ def test_every_key_of_flask_session_is_honoured_or_named():
     """All of Flask-Session's defaults: none is silently without effect."""
     theirs = {name for name in vars(Defaults) if name.startswith("SESSION_")}
     ours = {"SESSION_MONGODB", "SESSION_MONGODB_DB", "SESSION_MONGODB_COLLECT", "SESSION_PERMANENT"}
-    given = {name: "x" for name in theirs - ours}
+    given = dict.fromkeys(theirs - ours, "x")
     with pytest.warns(UserWarning, match="without effect") as heard:
         SessionConfig.from_mapping(given)
 

@@ -12,6 +12,7 @@ from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
 from pymongo.errors import ServerSelectionTimeoutError
 from werkzeug.exceptions import InternalServerError
+from werkzeug.http import parse_cookie
 
 from flask_mongo_session import process, signals
 from flask_mongo_session.exceptions import SessionStoreUnavailable
@@ -108,7 +109,8 @@ class _RequestSource:
 
     def _other_cookie(self, signer: CookieSigner, migration: Migration) -> CookieContent | None:
         """Ours, if another cookie of the same name is; else the one that an old session's record is to have."""
-        values = [Secret(value) for value in self.request.cookies.getlist(self._interface.get_cookie_name(self._app))]
+        cookies = parse_cookie(self.request.environ.get("HTTP_COOKIE"))  # request.cookies would keep them in plain text
+        values = [Secret(value) for value in cookies.getlist(self._interface.get_cookie_name(self._app))]
         for value in values:
             content = signer.read(value)
             if content is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import jsonify, session
 
 SECRET_KEY = "a secret for tests only"
-COLLECTION = "old_sessions"
+#: flask-mongoengine's default, and far from ours.
+COLLECTION = "session"
 
 
 def add_views(app):

@@ -9,12 +9,15 @@ import logging
 import typing as t
 import warnings
 
+from flask_mongo_session import ConfigurationError
+
 from .cookies import CookieSource
+from .layouts import FlaskSessionLayout, MongoEngineLayout
 from .migration import SessionMigration
 from .mover import Mover
 from .old_session import Source
 from .serialized import decoder
-from .stored import FlaskSessionLayout, MongoEngineLayout, StoredSource
+from .stored import StoredSource
 
 if t.TYPE_CHECKING:
     from flask_mongo_session.config import SessionConfig
@@ -39,13 +42,23 @@ def make_migration(config: SessionConfig, repository: SessionRepository) -> Sess
         warnings.warn(warning, stacklevel=5)
         log.warning(warning)
 
+    if config.migrate_collect is not None and {"flask-session", "flask-mongoengine"} <= {*config.migrate_from}:
+        raise ConfigurationError(
+            "SESSION_MIGRATE_COLLECT cannot name the collections of two libraries: leave it out, or move from one "
+            "library after the other."
+        )
+
     sources = [_SOURCES[name](config) for name in dict.fromkeys(config.migrate_from)]
     return SessionMigration(repository, sources, Mover(repository, config))
 
 
 def _flask_session(config: SessionConfig) -> Source:
     """By default where Flask-Session keeps them, which reads the same keys as we do, but no database in a URI."""
-    layout = FlaskSessionLayout(_PREFIX if config.key_prefix is None else config.key_prefix, decoder(pickles=config.migrate_pickle), signed=config.use_signer)
+    layout = FlaskSessionLayout(
+        _PREFIX if config.key_prefix is None else config.key_prefix,
+        decoder(pickles=config.migrate_pickle),
+        signed=config.use_signer,
+    )
     database = config.migrate_db or config.mongodb_db or _FLASK_SESSION_DATABASE
     collection = config.migrate_collect or config.mongodb_collect or _FLASK_SESSION_COLLECTION
     return StoredSource(layout, database, collection)

@@ -8,9 +8,12 @@ starting again. What a killed run had inserted and not removed is found by its i
 from __future__ import annotations
 
 import collections
-import itertools
 import typing as t
 
+import bson
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import BulkWriteError
 
 from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge
@@ -21,7 +24,6 @@ from .old_session import Unreadable, secret_keys
 from .stored import StoredSource
 
 if t.TYPE_CHECKING:
-    from bson.raw_bson import RawBSONDocument
     from flask import Flask
 
     from flask_mongo_session.document.record import Document
@@ -44,6 +46,7 @@ class BulkMigration:
         self._repository = repository
         self._source = source
         self._mover = mover
+        self._options = source.collection(repository).codec_options
         self._keys = secret_keys(app)
         self._lifetimes = mover.lifetimes(app.permanent_session_lifetime)
 
@@ -60,15 +63,15 @@ class BulkMigration:
         if not dry_run:
             self._source.prepare(self._repository)
         connection = self._repository.connection
-        cursor = self._source.collection(self._repository).find(self._source.everything, batch_size=batch_size)
+        collection = self._source.collection(self._repository)
         seconds = _WALK_SECONDS
-        with cursor.sort("_id"):
+        with collection.find_raw_batches(self._source.everything, batch_size=batch_size, sort=[("_id", 1)]) as batches:
             while True:
                 with connection.background_operation(seconds):
-                    batch = list(itertools.islice(cursor, batch_size))
-                if not batch:
+                    batch = next(batches, None)
+                if batch is None:
                     return
-                yield self._move(batch, dry_run=dry_run)
+                yield self._move(bson.decode_all(t.cast("bytes", batch), _RAW), dry_run=dry_run)
                 seconds = _BATCH_SECONDS
 
     def _move(self, batch: list[RawBSONDocument], *, dry_run: bool) -> Counts:
@@ -92,12 +95,13 @@ class BulkMigration:
         """The record of an old session; ``None`` for one that is not moved, which is counted."""
         now = self._repository.now()
         try:
-            session = self._source.session_of(self._repository, old)
+            document = _decoded(old, self._options)
+            session = self._source.session_of(document)
             if not session.content or (session.expires_at is not None and session.expires_at <= now):
                 counts["skipped"] += 1
                 return None
 
-            cookie = OldCookie(self._source.identity_of(old), self._keys)
+            cookie = OldCookie(self._source.identity_of(document), self._keys)
             record = self._mover.document(cookie.cookie.sid, cookie.hashed, session, self._lifetimes, now)
             self._repository.check_fits(codec.size(record))
         except (Unreadable, SessionTooLarge) as error:
@@ -123,5 +127,16 @@ class BulkMigration:
         return len(duplicates)
 
 
+def _decoded(document: RawBSONDocument, options: CodecOptions[t.Any]) -> dict[str, t.Any]:
+    try:
+        return t.cast("dict[str, t.Any]", bson.decode(document.raw, options))
+    except BSONError:
+        pass
+
+    raise Unreadable("Its BSON is malformed.")  # outside, since the driver's message quotes the document
+
+
 #: Seconds for one command on a batch.
 _BATCH_SECONDS = 60.0
+#: So that a damaged document stands in nobody's way.
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(RawBSONDocument)
