@@ -415,6 +415,18 @@ def test_a_signature_spelt_otherwise_is_the_same_cookie(cookie_app, new_app, res
         assert browser.get("/user").text == "nobody"
 
 
+def test_strangers_with_equal_cookies_do_not_share_a_session(cookie_app, new_app, restart, sessions):
+    """Equal content signed in the same second is one text; nobody is logged in, so nobody knows whose it is."""
+    old, app = make_old(cookie_app, path="/write/language/de"), new_app("cookie")
+    one, other = restart(old, app), restart(old, app)
+    one.get("/write/cart/book")
+    assert other.get("/keys").json == ["language"]
+    assert one.get("/keys").json == ["cart", "language"]
+
+    assert sessions.count_documents({}) == 2
+    assert restart(old, app).get("/keys").json == ["language"]
+
+
 # -- what cannot be moved ---------------------------------------------------------------------------------------------
 
 

@@ -73,5 +73,5 @@ def _mongoengine(config: SessionConfig) -> Source:
 _SOURCES: dict[str, t.Callable[[SessionConfig], Source]] = {
     "flask-session": _flask_session,
     "flask-mongoengine": _mongoengine,
-    "cookie": lambda _config: CookieSource(),
+    "cookie": lambda config: CookieSource(config.user_key),
 }

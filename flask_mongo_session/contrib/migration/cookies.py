@@ -2,6 +2,10 @@
 
 They leave nothing to remove. So that a cookie cannot be used again after a log-out, a small collection remembers which
 have been moved, as the id of the record that each became, until the cookie itself expires.
+
+Cookies with equal content, signed in the same second, are one and the same text: two visitors may hold it. A cookie in
+which nobody is logged in therefore becomes a session of its own each time that it comes, so that strangers never share
+one. With a user in it, it is that user's, on whichever device.
 """
 
 from __future__ import annotations
@@ -12,13 +16,17 @@ import datetime as dt
 import hashlib
 import hmac
 import json
+import logging
+import secrets
 import typing as t
 from urllib.parse import unquote_plus
 
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import BadData
+from pymongo.errors import OperationFailure
 
 from flask_mongo_session.document.filters import TOMBSTONE_LIFE
+from flask_mongo_session.document.record import user_of
 from flask_mongo_session.web.old_cookie import Secret
 
 from .old_session import Claim, OldSession
@@ -28,6 +36,8 @@ if t.TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from flask_mongo_session.storage.repository import SessionRepository
+
+log = logging.getLogger(__name__)
 
 _flask = SecureCookieSessionInterface()
 #: Where nothing says when a cookie expires, it is remembered for good.
@@ -39,15 +49,23 @@ class CookieSource:
 
     name = "cookie"
 
-    def __init__(self) -> None:
+    def __init__(self, user_keys: t.Iterable[str]) -> None:
+        self._user_keys = user_keys
         self._indexed = False
 
     def recognise(self, app: Flask, value: Secret) -> Claim | None:
         """See :class:`Source`."""
-        return _flask_claim(app, value) or _werkzeug_claim(app, value)
+        claim = _flask_claim(app, value) or _werkzeug_claim(app, value)
+        if claim is None or claim.session is None or user_of(claim.session.values, self._user_keys) is not None:
+            return claim
+
+        return claim._replace(identity=Secret(secrets.token_urlsafe()), drawn=True)
 
     def read(self, repository: SessionRepository, claim: Claim, sid: str) -> OldSession | None:
         """See :class:`Source`."""
+        if claim.drawn:
+            return claim.session
+
         with repository.connection.operation() as session:
             moved = self._moved(repository).find_one({"_id": sid}, session=session)
 
@@ -55,14 +73,24 @@ class CookieSource:
 
     def retire(self, repository: SessionRepository, claim: Claim, sid: str) -> None:
         """See :class:`Source`."""
+        if claim.drawn:
+            return
+
         expires_at = (claim.session.expires_at if claim.session else None) or _NEVER
         expires_at = min(expires_at, _NEVER - TOMBSTONE_LIFE) + TOMBSTONE_LIFE  # clocks may differ
         with repository.connection.operation() as session:
             collection = self._moved(repository)
             if not self._indexed:
-                collection.create_index("expires_at", expireAfterSeconds=0, session=session)
-                self._indexed = True
+                self._create_index(collection)
             collection.update_one({"_id": sid}, {"$set": {"expires_at": expires_at}}, upsert=True, session=session)
+
+    def _create_index(self, collection: Collection[dict[str, t.Any]]) -> None:
+        """So that the server forgets expired cookies; where that is not allowed, they are remembered for longer."""
+        self._indexed = True
+        try:
+            collection.create_index("expires_at", expireAfterSeconds=0)
+        except OperationFailure as error:
+            log.warning("Cannot create the index that cleans up %s: code %s", collection.name, error.code)
 
     @staticmethod
     def _moved(repository: SessionRepository) -> Collection[dict[str, t.Any]]:
@@ -112,8 +140,8 @@ def _is_signed(app: Flask, signature: str, signed: str) -> bool:
         return False
 
     keys = [key for key in (app.secret_key, *(app.config["SECRET_KEY_FALLBACKS"] or ())) if key]
-    secrets = [key.encode() if isinstance(key, str) else key for key in keys]
-    macs = [hmac.new(secret, _as_signed(signed).encode(), hashlib.sha1).digest() for secret in secrets]
+    signing = [key.encode() if isinstance(key, str) else key for key in keys]
+    macs = [hmac.new(key, _as_signed(signed).encode(), hashlib.sha1).digest() for key in signing]
     return any(hmac.compare_digest(mac, given) for mac in macs)
 
 

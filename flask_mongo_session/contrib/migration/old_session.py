@@ -48,6 +48,8 @@ class Claim(t.NamedTuple):
     identity: Secret
     #: The session itself, where the cookie holds it.
     session: OldSession | None = None
+    #: Whether the identity was drawn for this one request.
+    drawn: bool = False
 
     def __repr__(self) -> str:
         """Without anything of it."""
