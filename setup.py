@@ -27,6 +27,7 @@ EMBEDDED = [
 ADMIN = ["flask-admin>=2,<3", "wtforms>=3.1,<4"]
 DEVICES = ["ua-parser>=1,<2"]
 ENCRYPTION = ["cryptography>=42"]
+MIGRATION = ["msgspec>=0.18.6"]
 EXAMPLE = [*EMBEDDED, *ADMIN, *DEVICES, "flask-login>=0.6.3,<0.7", "flask-wtf>=1.2,<2"]
 
 setup(
@@ -74,6 +75,7 @@ setup(
         "admin": ADMIN,
         "devices": DEVICES,
         "encryption": ENCRYPTION,
+        "migration": MIGRATION,
         "example": EXAMPLE,
     },
     entry_points={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import random
 import secrets
@@ -33,7 +34,7 @@ def store(database, count, **more):
         }
         for number, sid in enumerate(ids)
     )
-    while batch := [document for document, _ in zip(documents, range(5_000), strict=False)]:
+    while batch := list(itertools.islice(documents, 5_000)):
         database[COLLECTION].insert_many(batch)
     return ids
 
@@ -159,7 +160,6 @@ def test_killed_and_resumed(new_app, mongo_server, database, sessions):
             time.sleep(random.uniform(0, 0.5))
             process.kill()
         kills += 1
-        assert database[COLLECTION].count_documents({}) + sessions.count_documents({}) >= count
     assert 0 < sessions.count_documents({}) < count
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
