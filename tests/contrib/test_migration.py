@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import pickle
+import sys
 import typing as t
 import uuid
 
@@ -20,7 +21,7 @@ from markupsafe import Markup
 from mongoengine import StringField
 from old_applications import COLLECTION, SECRET_KEY, add_views, cookie_of, make_old, make_values, values_in
 
-from flask_mongo_session import ConfigurationError, MongoSession, SessionDocument
+from flask_mongo_session import ConfigurationError, MongoSession, SessionDocument, SetupError
 from flask_mongo_session import MongoSession as Session
 
 # Python 3.12 deprecates what Flask-Session and flask-mongoengine date their sessions with.
@@ -520,3 +521,10 @@ def test_declared_and_encrypted(flask_session_app, make_app, restart, database):
     stored = database["themed"].find_one({"theme": "dark"})
     assert "ratio" in stored["data"]
     assert stored["data"]["ratio"] != 0.1
+
+
+def test_what_is_needed_is_said(new_app, monkeypatch):
+    """Without the decoder, the set-up fails and names what to install."""
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    with pytest.raises(SetupError, match=r"flask-mongoengine-session\[migration\]"):
+        new_app("flask-session")

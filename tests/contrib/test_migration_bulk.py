@@ -151,7 +151,7 @@ def test_killed_and_resumed(new_app, mongo_server, database, sessions):
     }
     command = [sys.executable, "-m", "flask", "--app", "migrating_shop:create_app", "sessions", "migrate"]
     kills = 0
-    while kills < 6:
+    while kills < 4:
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
             moved = sessions.estimated_document_count()
             deadline = time.monotonic() + 60

@@ -11,6 +11,7 @@ from bson.errors import BSONError
 from bson.objectid import ObjectId
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 from pymongo.read_preferences import ReadPreference
 
 from flask_mongo_session import SessionStoreUnavailable
@@ -74,7 +75,11 @@ class StoredSource:
         """Create the index that looking for one old session needs, which Flask-Session does without."""
         if self._layout.indexed is not None:
             with repository.connection.background_operation(_INDEX_SECONDS):
-                self.collection(repository).create_index(self._layout.indexed)
+                try:
+                    self.collection(repository).create_index(self._layout.indexed)
+                except OperationFailure as error:
+                    if error.code not in _INDEX_EXISTS:
+                        raise
 
     def identity_of(self, document: dict[str, t.Any]) -> Secret:
         """What the cookie of an old session says. Raises :exc:`Unreadable`."""
@@ -112,6 +117,8 @@ _OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
     uuid_representation=UuidRepresentation.PYTHON_LEGACY,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
+#: What the server says where there is such an index with other options.
+_INDEX_EXISTS = (85, 86)
 #: Seconds that building an index may take.
 _INDEX_SECONDS = 3600.0
 
