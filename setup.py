@@ -28,6 +28,7 @@ ADMIN = ["flask-admin>=2,<3", "wtforms>=3.1,<4"]
 DEVICES = ["ua-parser>=1,<2"]
 ENCRYPTION = ["cryptography>=42"]
 METRICS = ["prometheus-client>=0.20,<1", "opentelemetry-api>=1.30,<2"]
+MIGRATION = ["msgspec>=0.18.6"]
 EXAMPLE = [*EMBEDDED, *ADMIN, *DEVICES, "flask-login>=0.6.3,<0.7", "flask-wtf>=1.2,<2"]
 
 setup(
@@ -75,6 +76,7 @@ setup(
         "admin": ADMIN,
         "devices": DEVICES,
         "encryption": ENCRYPTION,
+        "migration": MIGRATION,
         "example": EXAMPLE,
         "metrics": METRICS,
     },
