@@ -67,9 +67,12 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "flask>=3.1.3,<3.2",
+        "werkzeug>=3.1,<4",
         "mongoengine>=0.29.1,<0.30",
         "pymongo>=4.9,<5",
         "blinker>=1.9,<2",
+        "click>=8.1.3,<9",
+        "itsdangerous>=2.2,<3",
     ],
     extras_require={
         "embedded": EMBEDDED,
