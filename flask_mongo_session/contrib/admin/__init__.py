@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from importlib.util import find_spec
 from pathlib import Path
 
 from flask import abort, current_app, flash, redirect, request, session, url_for
@@ -90,6 +91,7 @@ class SessionAdmin(BaseView):
         blueprint = super().create_blueprint(admin)
         blueprint.template_folder = str(_FOLDER / "templates")
         protect_pages(blueprint)
+        blueprint.record(_set_up_babel)
         return blueprint
 
     def render(self, template: str, **kwargs: t.Any) -> str:
@@ -240,3 +242,14 @@ class SessionAdmin(BaseView):
             scan=SCAN,
             problem=problem,
         )
+
+
+def _set_up_babel(state: t.Any) -> None:
+    """Flask-Admin asks Flask-Babel wherever that is installed, and fails where nobody has set it up: English then.
+
+    An application that sets it up later has the last word.
+    """
+    if "babel" not in state.app.extensions and find_spec("flask_babel"):
+        from flask_babel import Babel  # noqa: PLC0415 - only where it is installed
+
+        Babel(state.app)
