@@ -40,7 +40,7 @@ _AGO = {
 }
 
 
-@functools.lru_cache(maxsize=1_024)
+@functools.lru_cache(maxsize=8_192)
 def device_name(user_agent: str | None) -> str:
     """Browser and system of a ``User-Agent`` header; :data:`UNKNOWN` where it says nothing that is known."""
     found = parse(user_agent) if user_agent else None
