@@ -27,6 +27,8 @@ EMBEDDED = [
 ADMIN = ["flask-admin>=2,<3", "wtforms>=3.1,<4"]
 DEVICES = ["ua-parser>=1,<2"]
 ENCRYPTION = ["cryptography>=42"]
+METRICS = ["prometheus-client>=0.20,<1", "opentelemetry-api>=1.30,<2"]
+MIGRATION = ["msgspec>=0.18.6"]
 EXAMPLE = [*EMBEDDED, *ADMIN, *DEVICES, "flask-login>=0.6.3,<0.7", "flask-wtf>=1.2,<2"]
 
 setup(
@@ -60,7 +62,7 @@ setup(
     ],
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={
-        PACKAGE: ["py.typed", "contrib/**/templates/**/*", "contrib/**/static/**/*"],
+        PACKAGE: ["py.typed", "contrib/**/templates/**/*", "contrib/**/static/**/*", "contrib/**/translations/**/*"],
     },
     python_requires=">=3.10",
     install_requires=[
@@ -77,7 +79,9 @@ setup(
         "admin": ADMIN,
         "devices": DEVICES,
         "encryption": ENCRYPTION,
+        "migration": MIGRATION,
         "example": EXAMPLE,
+        "metrics": METRICS,
     },
     entry_points={
         # Commands need no entry point: the extension adds them to the application that it is installed on.
