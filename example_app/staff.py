@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+
 from bson import ObjectId
 from flask import Flask, abort, redirect, url_for
 from flask_admin import Admin, AdminIndexView, expose
@@ -18,6 +21,8 @@ from .models import User
 
 def init_app(app: Flask) -> None:
     """Serve the administration under ``/admin/``, in a page that needs no script: see ``templates/staff/base.html``."""
+    if find_spec("flask_babel"):  # Flask-Admin uses it then, and wants it set up
+        import_module("flask_babel").Babel(app)
     admin = Admin(app, name="Kiln Street", index_view=Door(), theme=Bootstrap4Theme(base_template="staff/base.html"))
     admin.add_view(Visits(sessions, is_allowed=is_staff, user_label=names_of, find_user=customers_called))
 

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from bson import DatetimeMS
 from bson.errors import BSONError
 
-from flask_mongo_session import SessionInfo
+from flask_mongo_session import MongoSessionStore, SessionInfo
 from flask_mongo_session.document.record import METADATA, Document
-from flask_mongo_session.mongo.operation import BACKGROUND_SECONDS
-from flask_mongo_session.store import MongoSessionStore
 
 from .query import Filter, Key, Query, state_filter
 from .search import Search
@@ -25,8 +23,8 @@ SCAN = 20_000
 NARROW = 10_000
 
 _FIELDS = dict.fromkeys(METADATA, True)
-#: Records that come at once in an export, and the seconds that all of it may take.
-_BATCH, _EXPORT_SECONDS = 500, 600.0
+#: Records that come at once in an export, and the seconds that all of it and one batch may take.
+_BATCH, _EXPORT_SECONDS, _BATCH_SECONDS = 500, 600.0, 30.0
 
 
 @dataclass
@@ -91,7 +89,7 @@ def export(store: MongoSessionStore, query: Query, search: Search) -> t.Iterator
         if not documents:
             return
         yield _rows(documents, search)
-        seconds = BACKGROUND_SECONDS
+        seconds = _BATCH_SECONDS
 
 
 def _plan(store: MongoSessionStore, query: Query, search: Search, indexed: set[str]) -> _Plan:
@@ -157,8 +155,11 @@ def _until(query: Query, end: int | None) -> Filter:
 
     Sessions of the same date have to come in the same order on each page.
     """
-    direction = query.by.direction
-    return {} if end is None else {query.by.field: {"$lt" if direction > 0 else "$gt": DatetimeMS(_beside(end, direction))}}
+    if end is None:
+        return {}
+
+    beside = DatetimeMS(_beside(end, query.by.direction))
+    return {query.by.field: {"$lt" if query.by.direction > 0 else "$gt": beside}}
 
 
 def _rows(documents: list[Document], search: Search) -> list[Row]:
