@@ -57,6 +57,15 @@ class Marks:
             return Mark()
         return Mark(sum(mark["generation"] for mark in found), max(mark.get("at", moment(0)) for mark in found))
 
+    def revoked(self, users: t.Iterable[str | None]) -> set[str | None]:
+        """Those of *users* whose sessions were ever revoked; all of them where everybody's were. One query."""
+        wanted = {*users}
+        with Operation(self._repository.connection) as session:
+            chosen = {"_id": {"$in": [_key(None), *map(_key, wanted)]}}
+            found = {mark["_id"] for mark in self._collection.find(chosen, {"_id": True}, session=session)}
+
+        return wanted if _key(None) in found else {user for user in wanted if _key(user) in found}
+
 
 def _key(user: str | None) -> str:
     return _EVERYBODY if user is None else f"user:{user}"

@@ -90,6 +90,24 @@ def test_a_dry_run_only_counts(new_app, database, sessions):
     assert sessions.count_documents({}) == 2
 
 
+@pytest.mark.parametrize("in_bulk", [True, False], ids=["at once", "one by one"])
+@pytest.mark.parametrize("everybody", [True, False], ids=["revoke_all", "revoke_user"])
+def test_what_was_revoked_is_not_moved(flask_session_app, new_app, restart, database, sessions, *, everybody, in_bulk):
+    """A revocation ends old sessions, too: whether they are moved by the command or by their visitors."""
+    app = new_app("flask-session")
+    olds = [make_old(flask_session_app(), path=f"/login/{number}") for number in range(2)]
+    ours = app.extensions["sessions"]
+    assert (ours.revoke_all() if everybody else ours.revoke_user("1")) == 0
+    if in_bulk:
+        left = 0 if everybody else 1
+        assert f"Moved {left} sessions of flask-session; skipped {2 - left}" in migrate(app)[1]
+
+    users = [restart(old, app).get("/user").text for old in olds]
+    assert users == ["nobody" if everybody else "0", "nobody"]
+    assert sessions.count_documents({"user_id": "1"}) == 0
+    assert database[COLLECTION].count_documents({}) == 0
+
+
 def test_what_a_killed_run_left_is_not_stored_twice(new_app, restart, database, sessions):
     """Inserted and not removed: the next run removes it, and a session that ended meanwhile stays ended."""
     app = new_app("flask-session")

@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError
 
 from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge
 from flask_mongo_session.document import codec
-from flask_mongo_session.web.old_cookie import OldCookie
+from flask_mongo_session.web.old_cookie import OldCookie, revoked_among
 
 from .old_session import Unreadable, secret_keys
 from .stored import StoredSource
@@ -83,9 +83,10 @@ class BulkMigration:
                 records.append(record)
                 done.append(old["_id"])
 
-        counts["moved"] = len(records)
+        revoked = revoked_among(self._repository, records)
+        counts.update(moved=len(records) - len(revoked), skipped=len(revoked))
         if records and not dry_run:
-            again = self._insert(records)
+            again = self._insert([record for record in records if record not in revoked])
             counts.update(moved=-again, skipped=again)
             with self._repository.connection.background_operation(_BATCH_SECONDS):
                 self._source.collection(self._repository).delete_many({**self._source.everything, "_id": {"$in": done}})
@@ -113,6 +114,9 @@ class BulkMigration:
 
     def _insert(self, records: list[Document]) -> int:
         """Store the records; how many of them were there already."""
+        if not records:
+            return 0
+
         with self._repository.connection.background_operation(_BATCH_SECONDS):
             try:
                 self._repository.collection.insert_many(records, ordered=False)

@@ -16,7 +16,7 @@ import typing as t
 
 from flask_mongo_session import SessionTooLarge
 from flask_mongo_session.document.standing import GRACE, Missing, Standing
-from flask_mongo_session.web.old_cookie import Secret
+from flask_mongo_session.web.old_cookie import Secret, revoked_among
 
 from .bulk import BulkMigration
 from .mover import UNTIL, Mover
@@ -92,7 +92,8 @@ class SessionMigration:
                     continue
                 now = self._repository.now()
                 document = self.mover.document(sid, old.hashed, session, old.lifetimes, now)
-                self._insert(document)
+                if not revoked_among(self._repository, [document]):
+                    self._insert(document)
             except (Unreadable, SessionTooLarge) as error:
                 self.mover.refused(error)
                 continue

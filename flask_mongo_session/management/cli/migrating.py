@@ -8,16 +8,13 @@ import typing as t
 import click
 from flask import current_app
 
-from .cli import _reporting, register, sessions
-
-__all__ = ["register"]
+from .common import command
 
 
-@sessions.command("migrate")
+@command("migrate")
 @click.option("--from", "names", multiple=True, help="The library; all of SESSION_MIGRATE_FROM by default.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True, help="Sessions per command.")
-@_reporting
 def migrate(*, names: tuple[str, ...], dry_run: bool, batch_size: int) -> None:
     """Move the sessions of Flask-Session or flask-mongoengine; nobody is logged out.
 
