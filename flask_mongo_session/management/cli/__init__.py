@@ -9,7 +9,7 @@ from flask.cli import AppGroup
 from .ending import erase_user, revoke, revoke_all, revoke_user
 from .figures import stats, watch
 from .looking import audit, export_user, list_sessions, show
-from .migrating import migrate
+from .moving import migrate
 from .upkeep import doctor, indexes, sessions_cleanup
 
 if t.TYPE_CHECKING:

@@ -8,7 +8,7 @@ import typing as t
 import click
 from flask import current_app
 
-from .common import command
+from .common import command, failure
 
 
 @command("migrate")
@@ -22,13 +22,13 @@ def migrate(*, names: tuple[str, ...], dry_run: bool, batch_size: int) -> None:
     """
     migration = getattr(current_app.session_interface, "migration", None)
     if migration is None:
-        raise click.ClickException("Set SESSION_MIGRATE_FROM, so that old cookies find the sessions that are moved.")
+        raise failure("Set SESSION_MIGRATE_FROM, so that old cookies find the sessions that are moved.")
 
     for name in names or migration.in_bulk():
         bulk = migration.bulk(t.cast("t.Any", current_app)._get_current_object(), name)  # noqa: SLF001 - not its proxy
         if bulk is None:
             known = ", ".join(migration.in_bulk()) or "none"
-            raise click.ClickException(f"{name!r} cannot be moved at once; SESSION_MIGRATE_FROM allows: {known}.")
+            raise failure(f"{name!r} cannot be moved at once; SESSION_MIGRATE_FROM allows: {known}.")
         _move(name, bulk, batch_size, dry_run=dry_run)
     if not names and not migration.in_bulk():
         click.echo("Sessions in cookies move one by one, when their visitors come.")
