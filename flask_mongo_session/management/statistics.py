@@ -83,7 +83,7 @@ def measure(store: MongoSessionStore) -> Figures:
         expiring=_by_hour(rows, "expires_at", _hour(now), scale),
         sizes=_classes(sizes, SIZES, "64 KiB +", scale, inclusive=False),
         average_size=round(sum(sizes) / len(sizes)) if sizes else 0,
-        per_user=_per_user(store, now, rows),
+        per_user=_per_user(store, rows, estimated=total > EXACT),
         sweeps=store.sweeps(),
     )
 
@@ -145,21 +145,24 @@ def _classes(
     return [(name, round(scale * counts[name])) for name in (*bounds, rest)]
 
 
-def _per_user(store: MongoSessionStore, now: dt.datetime, rows: list[Document]) -> Series:
-    """From a few users that the rows name; a user with many sessions is named so much more often, which is undone."""
-    named = list(dict.fromkeys(row["user_id"] for row in rows if isinstance(row.get("user_id"), str)))
+def _per_user(store: MongoSessionStore, rows: list[Document], *, estimated: bool) -> Series:
+    """From all *rows*, or from a few users that a sample names, whose records the index counts, expired ones too.
+
+    A user with many sessions is named so much more often, which is undone.
+    """
+    named = [row["user_id"] for row in rows if isinstance(row.get("user_id"), str)]
+    if not estimated:
+        return _percentages(Counter(Counter(named).values()), undo_bias=False)
+
+    users = list(dict.fromkeys(named))
     pipeline: list[dict[str, t.Any]] = [
-        {"$match": {"user_id": {"$in": named[:_SAMPLED_USERS]}, **filters.live(now)}},
+        {"$match": {"user_id": {"$in": users[:_SAMPLED_USERS]}}},
         {"$limit": _MAX_COUNT},
         {"$group": {"_id": "$user_id", "count": {"$sum": 1}}},
     ]
     with store.operation():
-        counts = [found["count"] for found in store.collection.aggregate(pipeline)] if named else []
-
-    weights: Counter[int] = Counter()
-    for count in counts:
-        weights[count] += 1
-    return _percentages(weights, undo_bias=len(named) > _SAMPLED_USERS)
+        counts = [found["count"] for found in store.collection.aggregate(pipeline)] if users else []
+    return _percentages(Counter(counts), undo_bias=len(users) > _SAMPLED_USERS)
 
 
 def _percentages(users_by_count: Counter[int], *, undo_bias: bool) -> Series:

@@ -91,7 +91,8 @@ class SessionAdmin(BaseView):
         blueprint = super().create_blueprint(admin)
         blueprint.template_folder = str(_FOLDER / "templates")
         protect_pages(blueprint)
-        blueprint.record(_set_up_babel)
+        if find_spec("flask_babel"):
+            blueprint.before_app_request(_set_up_babel)
         return blueprint
 
     def render(self, template: str, **kwargs: t.Any) -> str:
@@ -244,12 +245,9 @@ class SessionAdmin(BaseView):
         )
 
 
-def _set_up_babel(state: t.Any) -> None:
-    """Flask-Admin asks Flask-Babel wherever that is installed, and fails where nobody has set it up: English then.
+def _set_up_babel() -> None:
+    """Flask-Admin asks Flask-Babel wherever that is installed, and fails where nobody has set it up: English then."""
+    if "babel" not in current_app.extensions:
+        from flask_babel import Babel  # noqa: PLC0415 - it is installed
 
-    An application that sets it up later has the last word.
-    """
-    if "babel" not in state.app.extensions and find_spec("flask_babel"):
-        from flask_babel import Babel  # noqa: PLC0415 - only where it is installed
-
-        Babel(state.app)
+        Babel(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - no proxy

@@ -40,10 +40,10 @@ class Order(t.NamedTuple):
 
 
 ORDERS = {
-    "latest": Order("expires_at", -1, "expires last"),
-    "soonest": Order("expires_at", 1, "expires first"),
-    "recent": Order("touched_at", -1, "active last"),
-    "idle": Order("touched_at", 1, "idle longest"),
+    "latest": Order("expires_at", -1, "expiry, latest first"),
+    "soonest": Order("expires_at", 1, "expiry, soonest first"),
+    "recent": Order("touched_at", -1, "activity, latest first"),
+    "idle": Order("touched_at", 1, "activity, oldest first"),
 }
 
 

@@ -17,9 +17,9 @@ FindUser = t.Callable[[str], t.Iterable[t.Any]]
 #: In the order in which a text is tried; also the words that say which one is meant: "user:ada".
 KINDS = ("address", "user", "session", "device")
 
-#: Different addresses or headers that one search looks at, users it takes from the hook, and the least that is taken
+#: Different headers or addresses that one search looks at, users it takes from the hook, and the least that is taken
 #: for a shortened session id.
-DISTINCT = 10_000
+DISTINCT = {"user_agent": 10_000, "ip": 2_000}
 _MOST_USERS = 100
 _SHORTEST_ID = 6
 
@@ -116,12 +116,13 @@ class _Reader:
 
     def _distinct(self, field: str, bounds: Filter) -> tuple[list[str], bool]:
         """The different texts in *field*, and whether there are more: the server skips through the index."""
+        most = DISTINCT[field]
         pipeline: list[dict[str, t.Any]] = [
             {"$match": {field: bounds}},
             {"$sort": {field: 1}},
             {"$group": {"_id": f"${field}"}},
-            {"$limit": DISTINCT + 1},
+            {"$limit": most + 1},
         ]
         with self._store.operation():
-            found = [row["_id"] for row in self._store.collection.aggregate(pipeline, batchSize=DISTINCT)]
-        return [value for value in found[:DISTINCT] if isinstance(value, str)], len(found) > DISTINCT
+            found = [row["_id"] for row in self._store.collection.aggregate(pipeline, batchSize=most + 1)]
+        return [value for value in found[:most] if isinstance(value, str)], len(found) > most
