@@ -249,7 +249,7 @@ def _migration(config: SessionConfig, store: MongoSessionStore) -> Migration | N
 
     from .contrib.migration import make_migration  # noqa: PLC0415 - only for those who migrate
 
-    return make_migration(config, store.repository)
+    return make_migration(config, store.repository, Marks(store.repository))
 
 
 def _connect(config: SessionConfig) -> Connection:

@@ -57,14 +57,13 @@ class Marks:
             return Mark()
         return Mark(sum(mark["generation"] for mark in found), max(mark.get("at", moment(0)) for mark in found))
 
-    def revoked(self, users: t.Iterable[str | None]) -> set[str | None]:
-        """Those of *users* whose sessions were ever revoked; all of them where everybody's were. One query."""
-        wanted = {*users}
+    def latest(self, users: t.Iterable[str]) -> dict[str | None, dt.datetime]:
+        """When the sessions of each of *users*, and everybody's (``None``), were revoked last, if ever; one query."""
+        keys: dict[str, str | None] = {_key(None): None, **{_key(user): user for user in users}}
         with Operation(self._repository.connection) as session:
-            chosen = {"_id": {"$in": [_key(None), *map(_key, wanted)]}}
-            found = {mark["_id"] for mark in self._collection.find(chosen, {"_id": True}, session=session)}
+            found = list(self._collection.find({"_id": {"$in": list(keys)}}, session=session))
 
-        return wanted if _key(None) in found else {user for user in wanted if _key(user) in found}
+        return {keys[mark["_id"]]: mark["at"] for mark in found if "at" in mark}
 
 
 def _key(user: str | None) -> str:

@@ -14,13 +14,12 @@ import typing as t
 from flask_mongo_session.document.record import Document
 from flask_mongo_session.mongo.bson_types import milliseconds
 from flask_mongo_session.session.state import CookieContent, Secret, token_hash
-from flask_mongo_session.storage.marks import Marks
-from flask_mongo_session.storage.repository import Found, SessionRepository
+from flask_mongo_session.storage.repository import Found
 
 if t.TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["Migration", "OldCookie", "Secret", "revoked_among"]
+__all__ = ["Migration", "OldCookie", "Secret"]
 
 _ID_LABEL = b"flask-mongoengine-session migrated id\0"
 _TOKEN_LABEL = b"flask-mongoengine-session migrated token\0"
@@ -75,16 +74,6 @@ class Migration(t.Protocol):
 
     def find(self, old: OldCookie | None, sid: str, token: bytes, reading: float) -> Found:
         """The record and its standing, after moving the session that *old* leads to, if that was not done."""
-
-
-def revoked_among(repository: SessionRepository, records: t.Iterable[Document]) -> list[Document]:
-    """The *records* that are not to be stored: their users' sessions, or everybody's, were revoked. One query.
-
-    Nothing says when an old session began, so a revocation ends all that were not moved by then.
-    """
-    records = list(records)
-    revoked = Marks(repository).revoked(record.get("user_id") for record in records)
-    return [record for record in records if record.get("user_id") in revoked]
 
 
 def _token(key: str | bytes, identity: bytes) -> Secret:

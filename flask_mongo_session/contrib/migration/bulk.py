@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError
 
 from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge
 from flask_mongo_session.document import codec
-from flask_mongo_session.web.old_cookie import OldCookie, revoked_among
+from flask_mongo_session.web.old_cookie import OldCookie
 
 from .old_session import Unreadable, secret_keys
 from .stored import StoredSource
@@ -30,20 +30,29 @@ if t.TYPE_CHECKING:
     from flask_mongo_session.storage.repository import SessionRepository
 
     from .mover import Mover
+    from .revoked import RevocationCheck
 
 #: Seconds that the whole walk may take; the server counts the first command's limit over all that follow.
 _WALK_SECONDS = 24 * 3600.0
 _DUPLICATE_KEY = 11000
 
-#: How many sessions were ``moved``, ``skipped`` (expired, empty, or moved before) and ``refused``.
+#: How many sessions were ``moved``, ``skipped`` (expired, empty, revoked, or moved before) and ``refused``.
 Counts = collections.Counter[str]
 
 
 class BulkMigration:
     """One walk through one source's collection."""
 
-    def __init__(self, app: Flask, repository: SessionRepository, source: StoredSource, mover: Mover) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        repository: SessionRepository,
+        source: StoredSource,
+        mover: Mover,
+        revocations: RevocationCheck,
+    ) -> None:
         self._repository = repository
+        self._revocations = revocations
         self._source = source
         self._mover = mover
         self._options = source.collection(repository).codec_options
@@ -83,10 +92,9 @@ class BulkMigration:
                 records.append(record)
                 done.append(old["_id"])
 
-        revoked = revoked_among(self._repository, records)
-        counts.update(moved=len(records) - len(revoked), skipped=len(revoked))
+        counts["moved"] = len(records)
         if records and not dry_run:
-            again = self._insert([record for record in records if record not in revoked])
+            again = min(self._insert(records) + self._revocations.end_revoked(records), len(records))
             counts.update(moved=-again, skipped=again)
             with self._repository.connection.background_operation(_BATCH_SECONDS):
                 self._source.collection(self._repository).delete_many({**self._source.everything, "_id": {"$in": done}})
@@ -114,9 +122,6 @@ class BulkMigration:
 
     def _insert(self, records: list[Document]) -> int:
         """Store the records; how many of them were there already."""
-        if not records:
-            return 0
-
         with self._repository.connection.background_operation(_BATCH_SECONDS):
             try:
                 self._repository.collection.insert_many(records, ordered=False)
