@@ -34,7 +34,10 @@ def send(
     database knows it, else what was loaded and what is added bound it. Raises :exc:`SessionTooLarge`.
     """
     loaded = draft.state.loaded
-    size = len(bson.encode({"": update, " ": None if whole else loaded}, codec_options=CODEC_OPTIONS))
+    growth = update
+    if isinstance(update, list):
+        growth = draft.context.mapper.growth(draft.sid, draft.values.changes, update)
+    size = len(bson.encode({"": growth, " ": None if whole else loaded}, codec_options=CODEC_OPTIONS))
     if whole or loaded is None:
         repository.check_fits(size)
     elif size > repository.max_size:
@@ -73,8 +76,8 @@ def _check_exactly(draft: SessionDraft, repository: SessionRepository, loaded: t
 
 def check_room(draft: SessionDraft, repository: SessionRepository, record: t.Mapping[str, t.Any]) -> None:
     """Raise :exc:`SessionTooLarge` where a write that did not read found a live *record* without room for it."""
-    update = draft.context.mapper.update(draft.sid, draft.values.changes, {})
-    size = codec.size({"": update, " ": record})
+    mapper, changes = draft.context.mapper, draft.values.changes
+    size = codec.size({"": mapper.growth(draft.sid, changes, mapper.update(draft.sid, changes, {})), " ": record})
     if size > repository.max_size:
         raise SessionTooLarge(size, repository.max_size)
 

@@ -328,6 +328,22 @@ def test_append(desk, limit):
         assert session["l"] == wanted
 
 
+def test_appends_keep_their_bounds(desk):
+    """An append without a limit, or with a larger one, lifts none of the bounds before it: blind, read, known."""
+    limits = (2, None, 5, None, 4, 9)
+    for prepare in (lambda _: None, len, lambda s: s.setdefault("own", [1, 2, 3])):
+        session, wanted = desk.open(desk.stored({"l": [1, 2, 3]})), [1, 2, 3]
+        prepare(session)
+        for number, limit in enumerate(limits):
+            for key in ("l", "own") if "own" in session else ("l",):
+                session.append(key, number, limit)
+            wanted = [*wanted, number][-(limit or 99) :]
+        desk.save(session)
+
+        assert desk.data(session)["l"] == session["l"] == wanted
+        assert desk.data(session).get("own", wanted) == wanted
+
+
 def test_append_then_change(desk):
     """Appending and then changing the list in place loses neither."""
     session = desk.open(desk.stored({"l": [1]}))
@@ -374,6 +390,15 @@ def test_increment_beyond_64_bits(desk):
     with pytest.raises(TypeError, match="64 bits"):
         desk.open(session.token).increment("n", 2**63)
     assert session["n"] == 2**63 - 1
+
+    for read in (True, False):
+        session = desk.open(desk.stored({"n": -(2**62)}))
+        assert not read or session["n"]
+        session.increment("n", 2**62)
+        with pytest.raises(TypeError, match="'n' would grow beyond 64 bits"):
+            session.increment("n", 2**62)
+        desk.save(session)
+        assert desk.data(session) == {"n": 0}
 
 
 @pytest.mark.parametrize("limit", [0, -1])
