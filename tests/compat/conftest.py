@@ -23,8 +23,8 @@ DISTRIBUTION = "flask-mongoengine-session"
 
 # What those suites need besides their library. They use pytest's insides, which pytest 9 changed.
 TOOLS = ["pytest>=8.4,<9", "asgiref>=3.8,<4", "python-dotenv>=1,<2", "semantic-version>=2.10,<3"]
-#: Files beside ``tests`` that hold settings of pytest.
-SETTINGS = {"pyproject.toml", "setup.cfg", "pytest.ini"}
+#: What is unpacked: the tests, and the files that hold settings of pytest.
+WANTED = ("tests/", "pyproject.toml", "setup.cfg", "pytest.ini")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class Suite:
     config: dict[str, object] = field(default_factory=dict)
     shim: str | None = None
     seconds: int = 100
+
+
+PLAIN = Suite("")
 
 
 @dataclass(frozen=True)
@@ -119,16 +122,16 @@ def tools(request):
 
 @pytest.fixture
 def unpack(request, tmp_path):
-    """Unpack a suite, and pytest's settings."""
+    """Unpack a library, in the installed version by default: its tests and settings, or what else is *wanted*."""
 
-    def unpack(suite):
-        library, version = suite.library, suite.version or importlib.metadata.version(suite.library)
-        wanted = ["download", "--no-deps", "--no-binary", library, f"{library}=={version}"]
-        folder = kept(request.config.cache, f"{library}-{version}", lambda folder: pip(*wanted, "--dest", str(folder)))
+    def unpack(library, wanted=WANTED, *, version=None):
+        version = version or importlib.metadata.version(library)
+        fetch = ["download", "--no-deps", "--no-binary", library, f"{library}=={version}"]
+        folder = kept(request.config.cache, f"{library}-{version}", lambda folder: pip(*fetch, "--dest", str(folder)))
         with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
             for member in archive.getmembers():
                 top, _, inner = member.name.partition("/")
-                if member.isfile() and (inner.startswith("tests/") or inner in SETTINGS):
+                if member.isfile() and inner.startswith(wanted):
                     target = tmp_path / top / inner  # by hand: Debian 12's Python knows no extraction filters
                     assert ".." not in target.parts
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,11 +143,14 @@ def unpack(request, tmp_path):
 
 @pytest.fixture
 def run_suite(tools, mongo_server):
-    """Run an unpacked suite in a process of its own: as it is, or with ``MongoSession`` on every application."""
+    """Run an unpacked suite in a process of its own: as it is, or with ``MongoSession`` on every application.
 
-    def run_suite(suite, folder, *, database=None):
-        plugins = ["install_everywhere", *([suite.shim] if suite.shim else [])] if database else []
-        paths = [tools(suite), SOURCES, *([HERE] if database else [])]
+    With *changed*, the suite's application was given our sessions before. *suite* says what it needs.
+    """
+
+    def run_suite(folder, *, database=None, changed=False, suite=PLAIN):
+        plugins = ["install_everywhere", *([suite.shim] if suite.shim else [])] if database and not changed else []
+        paths = [tools(suite), SOURCES, *([HERE] if plugins else [])]
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTEST_", "COV"))
         }
@@ -187,9 +193,9 @@ def same_with_our_sessions(unpack, run_suite, mongo_server):
 
     def same_with_our_sessions(library, **needs):
         suite = Suite(library, **needs)
-        folder = unpack(suite)
+        folder = unpack(library, version=suite.version)
         database = f"compat_{library.lower().replace('-', '_')}"
-        plain, ours = run_suite(suite, folder), run_suite(suite, folder, database=database)
+        plain, ours = run_suite(folder, suite=suite), run_suite(folder, suite=suite, database=database)
         print(f"{library}, as it is: {len(plain.passed)} passed; failed: {sorted(plain.failed) or 'none'}")  # noqa: T201 - for people, with -rP
         assert not ours.failed - plain.failed, ours.output
         assert ours.passed >= plain.passed, sorted(plain.passed - ours.passed)
