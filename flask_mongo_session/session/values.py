@@ -234,8 +234,7 @@ class TrackedValues:
             within_int64(key, pending.by + by)
         if not blind:
             total = within_int64(key, added(key, _or(self.get(key), 0), by))
-            self._schema.encode(key, total)
-            self._known[key] = total
+            self._known[key] = self._schema.keep(key, total, self._schema.encode(key, total))
         else:
             self._known.pop(key, None)
         self.changes.add(key, by)

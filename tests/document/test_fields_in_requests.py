@@ -222,3 +222,14 @@ def test_increment(app_of, row):
         visitor.put(app, row.value)
         visitor.visit(app, lambda prepare=prepare: (prepare(), session.increment("field", row.by)))
         assert visitor.read(app) == row.value + row.by
+
+
+def test_increment_by_a_whole_number(app_of):
+    """The sum is of the field's type, in the request that adds and in the next."""
+    row = next(row for row in ROWS if row.name == "FloatField")
+    app, visitor = app_of(declared(row)), Visitor()
+    visitor.visit(app, lambda: session.update(free=1))
+
+    answers = [visitor.visit(app, lambda: (session["free"], session.increment("field"), session["field"]))[-1]]
+    answers.append(visitor.read(app))
+    assert list(map(repr, answers)) == ["1.0", "1.0"]
