@@ -180,8 +180,9 @@ class UnitOfWork:
             state = state._replace(phase=Phase.GONE)
             reason = found.reason.value if found.reason else None
             self._repository.announce(signals.session_rejected, sid=cookie.sid, reason=reason)
-        else:
-            self._weighed = weigh(draft, self._repository, found.record or {})
+        elif not (draft.intents.cleared or draft.intents.replaced):
+            weigh(draft, self._repository, found.record or {}, draft.values.changes)
+            self._weighed = True
 
         draft.state = state
         return found.standing

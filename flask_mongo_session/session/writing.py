@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import typing as t
@@ -9,8 +10,10 @@ import typing as t
 import bson
 
 from flask_mongo_session.document import codec, filters
-from flask_mongo_session.document.changes import Assign
+from flask_mongo_session.document.changes import Assign, Changes
 from flask_mongo_session.document.mapper import Fields, Update
+from flask_mongo_session.document.record import Document
+from flask_mongo_session.exceptions import DamagedDocument
 from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS, milliseconds
 from flask_mongo_session.storage.repository import SessionRepository
 
@@ -65,28 +68,21 @@ def send_whole(draft: SessionDraft, repository: SessionRepository, chosen: filte
     return repository.update({**chosen, **mapper.same_content(loaded)}, update)
 
 
-def weigh(draft: SessionDraft, repository: SessionRepository, record: t.Mapping[str, t.Any]) -> bool:
-    """Find out why an update did not find a live *record*: :exc:`SessionTooLarge` where there is no room for it.
+def weigh(draft: SessionDraft, repository: SessionRepository, record: Document, changes: Changes) -> None:
+    """Raise :exc:`SessionTooLarge` where *changes* make a live *record* grow beyond the limit.
 
-    Whether that is certain: of a session that was loaded the size afterwards is computed, of another one a bound.
+    Computes the exact size, which only an update has to know that found no record with room for it.
     """
-    loaded, mapper = draft.state.loaded, draft.context.mapper
-    if loaded is None:
-        _check_bound(draft, repository, record)
-        return False
+    mapper, before = draft.context.mapper, {}
+    for key, stored in mapper.gather(record).items():
+        with contextlib.suppress(DamagedDocument):
+            before[key] = mapper.open(draft.sid, key, stored)
+    after = dict(before)
+    changes.replay(after)
 
-    names = mapper.content_fields
-    before = {name: value for name, value in loaded.items() if name in names}
-    growth = codec.size(mapper.schema.split(draft.values.all_encoded())) - codec.size(before)
+    growth = codec.size(mapper.schema.split(after)) - codec.size(mapper.schema.split(before))
     if growth > 0:  # what a rotation adds beside the values is free
-        repository.check_fits(codec.size({**loaded}) + growth)
-    return True
-
-
-def _check_bound(draft: SessionDraft, repository: SessionRepository, record: t.Mapping[str, t.Any]) -> None:
-    mapper, changes = draft.context.mapper, draft.values.changes
-    size = codec.size({"": mapper.growth(draft.sid, changes, mapper.update(draft.sid, changes, {})), " ": record})
-    repository.check_fits(size)
+        repository.check_fits(codec.size(record) + growth)
 
 
 def remember(draft: SessionDraft, fields: Fields) -> None:

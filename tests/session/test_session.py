@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 
 import pytest
 
-from flask_mongo_session import ServerSideSession, SessionStatus, new_session_id
+from flask_mongo_session import ServerSideSession, SessionStatus, SessionTooLarge, new_session_id
 from flask_mongo_session.mongo import clock
 from flask_mongo_session.session.draft import SessionContext
 from flask_mongo_session.session.lifetime import Policy
@@ -640,3 +640,82 @@ def test_no_command_before_it_is_read(desk, commands):
     assert len(session) == len(START) + 1
     assert session["nested"]
     assert commands.names == ["find"]
+
+
+READS = {"unread": lambda _: None, "read": len}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_near_the_limit(desk, read):
+    """What fits exactly is stored; what does not raises and leaves the stored session as it was."""
+    desk.store.repository.max_size = 1_500
+    token = desk.stored({"big": "x" * 900, "list": [1], "n": 1})
+
+    session = desk.open(token)
+    read(session)
+    session.update(big="y" * 1_000, n=2)
+    session.append("list", "z")
+    desk.save(session)
+    assert desk.data(token) == {"big": "y" * 1_000, "list": [1, "z"], "n": 2}
+
+    for grow in (lambda s: s.update(big="y" * 1_450), lambda s: s.append("list", "z" * 500)):
+        session = desk.open(token)
+        read(session)
+        grow(session)
+        with pytest.raises(SessionTooLarge):
+            desk.save(session)
+        assert desk.data(token) == {"big": "y" * 1_000, "list": [1, "z"], "n": 2}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_appends_that_nobody_counts(desk, read):
+    """However often a list is appended to, the session keeps within its limit."""
+    desk.store.repository.max_size = 1_500
+    token = desk.stored({"n": 1})
+
+    def append_for_ever():
+        while True:
+            session = desk.open(token)
+            read(session)
+            session.append("list", "z" * 20)
+            desk.save(session)
+
+    with pytest.raises(SessionTooLarge):
+        append_for_ever()
+    assert 30 < len(desk.data(token)["list"]) < 60
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_beyond_a_limit_that_was_lowered(desk, read):
+    """A session that is too large today can be read, changed without growing, rotated, and made smaller."""
+    token = desk.stored({"big": "x" * 3_000, "n": 1})
+    desk.store.repository.max_size = 1_500
+    session = desk.open(token)
+    read(session)
+    session["n"] = 2
+    desk.save(session)
+    session = desk.open(token)
+    session.regenerate()
+    session["n"] = 3
+    desk.save(session)
+    assert desk.data(session) == {"big": "x" * 3_000, "n": 3}
+
+    session = desk.open(session.token)
+    del session["big"]
+    desk.save(session)
+    assert desk.data(session) == {"n": 3}
+
+
+def test_writes_that_are_merged_keep_within_the_limit(desk):
+    """A request that another tab has overtaken by a rotation raises, too, where there is no room for its writes."""
+    token = desk.stored({"n": 1})
+    late, other = desk.open(token), desk.open(token)
+    late["late"] = "z" * 900
+    other["big"] = "x" * 900
+    other.regenerate()
+    desk.save(other)
+    desk.store.repository.max_size = 1_500
+
+    with pytest.raises(SessionTooLarge):
+        desk.save(late)
+    assert set(desk.data(other)) == {"n", "big"}
