@@ -9,6 +9,7 @@ import typing as t
 import pymongo
 from bson.errors import BSONError
 from pymongo.errors import (
+    ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
     DuplicateKeyError,
@@ -35,6 +36,8 @@ MAX_IDLE_SESSIONS = 64
 
 #: Errors for which the data of one record is to blame, not the system.
 _FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
+#: Errors that nobody answered: of the driver's configuration is only that an SRV name was not resolved.
+_OUTAGES = (ConnectionFailure, ExecutionTimeout, ConfigurationError)
 
 
 class Target(t.Protocol):
@@ -44,6 +47,10 @@ class Target(t.Protocol):
     breaker: CircuitBreaker
     clock: DatabaseClock
     idle_sessions: collections.deque[ClientSession]
+    follows: bool
+
+    def catch_up(self) -> None:
+        """Go on with another database where there is one."""
 
     @property
     def client(self) -> Client:
@@ -70,6 +77,8 @@ class Operation:
 
     def __enter__(self) -> ClientSession:
         target = self._target
+        if target.follows:
+            target.catch_up()
         if self._background or not target.breaker.closed:
             self._enter_carefully()
         else:
@@ -86,7 +95,11 @@ class Operation:
         """Wait for a server first, since nothing says that there is one."""
         target = self._target
         target.breaker.enter()
-        client = target.client  # may take its time to start, where the server is an embedded one
+        self._began = time.monotonic()
+        try:
+            client = target.client  # may take its time to start, where the server is an embedded one
+        except PyMongoError as error:
+            self._unavailable(error)
         self._began = time.monotonic()
         self._limit.__enter__()
         try:
@@ -105,7 +118,7 @@ class Operation:
         elif session is not None:
             session.end_session()
 
-        if error is None or isinstance(error, _FAULTS_OF_THE_DATA):
+        if error is None or (isinstance(error, _FAULTS_OF_THE_DATA) and not _is_foreign(error)):
             if not target.breaker.closed:
                 target.breaker.succeeded()
         elif isinstance(error, PyMongoError):
@@ -114,10 +127,16 @@ class Operation:
     def _unavailable(self, error: PyMongoError) -> t.NoReturn:
         if self._background:
             raise SessionStoreUnavailable from error
-        if error.timeout or isinstance(error, (ConnectionFailure, ExecutionTimeout)):
+        if error.timeout or isinstance(error, _OUTAGES):
             self._target.clock.forget()
             self._target.breaker.failed(error, self._began)
         else:
             self._target.breaker.refused(error)
 
         raise SessionStoreUnavailable from error
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether a unique index refused the record that is none of ours: somebody made it beside them."""
+    pattern = (error.details or {}).get("keyPattern", {}) if isinstance(error, DuplicateKeyError) else {}
+    return bool(pattern) and list(pattern) != ["_id"]
