@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
 _OPTIONS = t.cast("CodecOptions[t.Any]", CODEC_OPTIONS)
-_SCHEMES = ("mongodb", "mongodb+srv")
+_PLAIN, _SRV = "mongodb://", "mongodb+srv://"
 #: Seconds that saying goodbye to a server may take when the process ends.
 CLOSE_SECONDS = 0.5
 
@@ -204,7 +204,7 @@ def _new_client(uri: str, timeout: float) -> Client:
         "uuidRepresentation": "standard",
         "appname": "flask-mongoengine-session",
     }
-    if not uri.startswith("mongodb+srv:"):
+    if not uri.startswith(_SRV):
         return pymongo.MongoClient(_address(uri), connect=False, **options)
 
     if "connecttimeoutms=" not in uri.lower():  # else the driver waits 20 s for names
@@ -217,11 +217,12 @@ def _new_client(uri: str, timeout: float) -> Client:
 
 def _without_database(uri: str) -> str:
     """The part of *uri* that says which server, and as whom: a user may be known in the named database alone."""
-    parts = urlsplit(uri)
-    if parts.scheme not in _SCHEMES or ("@" in parts.netloc and "authsource=" not in parts.query.lower()):
+    hosts, slash, rest = uri.removeprefix(_SRV).removeprefix(_PLAIN).partition("/")
+    options = rest.partition("?")[2]
+    if uri.startswith("embedded:") or not slash or ("@" in hosts and "authsource=" not in options.lower()):
         return uri
 
-    return parts._replace(path="/").geturl()
+    return f"{_SRV if uri.startswith(_SRV) else _PLAIN}{hosts}/?{options}"
 
 
 def _address(uri: str) -> str:

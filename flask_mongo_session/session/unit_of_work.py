@@ -336,17 +336,17 @@ class UnitOfWork:
         if limit is None or user is None or user == draft.user_before or limit.enforce(user, cookie.sid, before):
             return Outcome.CURRENT
         if limit.refuses:
-            self._take_user_out(cookie.sid)
+            self._take_user_out(cookie.sid, user)
             raise TooManySessions(limit.allowed)
 
         return Outcome.UNKNOWN
 
-    def _take_user_out(self, sid: str) -> None:
-        """Undo a log-in that came too late to be refused; the data stays."""
+    def _take_user_out(self, sid: str, user: str) -> None:
+        """Undo a log-in that came too late to be refused; the data stays, but for another user who logs in."""
         context, changes = self._draft.context, Changes()
         for key in context.user_keys:
             changes.remove(key)
-        update = context.mapper.update(sid, changes, {"user_id": None, "authenticated_at": None})
+        update = context.mapper.update(sid, changes, {"user_id": None, "last_user_id": user, "authenticated_at": None})
         self._repository.update(live(self._draft, self._repository.now()), update)
 
     # -- ended --------------------------------------------------------------------------------------------------------
