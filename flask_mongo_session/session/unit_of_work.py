@@ -75,7 +75,7 @@ class UnitOfWork:
             draft.load_to_save()
             values.write_all()
         if values.handed_out or values.defaults:
-            values.settle()
+            draft.settle()
 
         state = draft.state if draft.state is not UNOPENED else draft.opened()
         if values.changes or draft.intents is not NOTHING or draft.merges:
@@ -333,7 +333,10 @@ class UnitOfWork:
         """Keep the number of the user's sessions in bounds, now that this one is stored."""
         draft = self._draft
         limit, cookie = draft.context.limit, t.cast("CookieContent", draft.state.cookie)
-        if limit is None or user is None or user == draft.user_before or limit.enforce(user, cookie.sid, before):
+        merged = [merge.record["_id"] for merge in draft.merges]
+        if limit is None or user is None or user == draft.user_before:
+            return Outcome.CURRENT
+        if limit.enforce(user, cookie.sid, before, merged):
             return Outcome.CURRENT
         if limit.refuses:
             self._take_user_out(cookie.sid, user)
