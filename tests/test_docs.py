@@ -18,7 +18,7 @@ from flask_mongo_session.config import SessionConfig
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = sorted([README, *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([README, *(ROOT / "docs").rglob("*.md")])
 
 
 def run_examples(path, **names):

@@ -40,6 +40,13 @@ _FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONErro
 _OUTAGES = (ConnectionFailure, ExecutionTimeout, ConfigurationError)
 
 
+class Observer(t.Protocol):
+    """Hears of every operation that ended."""
+
+    def __call__(self, seconds: float, failure: PyMongoError | None, *, background: bool) -> None:
+        """It took so long; *failure* says why the database did not carry it out, if it did not. Must not raise."""
+
+
 class Target(t.Protocol):
     """What an operation needs of a connection."""
 
@@ -47,6 +54,7 @@ class Target(t.Protocol):
     breaker: CircuitBreaker
     clock: DatabaseClock
     idle_sessions: collections.deque[ClientSession]
+    observers: tuple[Observer, ...]
     follows: bool
 
     def catch_up(self) -> None:
@@ -99,7 +107,8 @@ class Operation:
         try:
             client = target.client  # may take its time to start, where the server is an embedded one
         except PyMongoError as error:
-            self._unavailable(error)
+            self._judge(error)
+            raise
         self._began = time.monotonic()
         self._limit.__enter__()
         try:
@@ -118,22 +127,30 @@ class Operation:
         elif session is not None:
             session.end_session()
 
+        self._judge(error)
+
+    def _judge(self, error: BaseException | None) -> None:
+        """Tell the breaker and the observers how it went; raises :exc:`SessionStoreUnavailable` for a failure."""
+        target, failure = self._target, None
         if error is None or (isinstance(error, _FAULTS_OF_THE_DATA) and not _is_foreign(error)):
             if not target.breaker.closed:
                 target.breaker.succeeded()
         elif isinstance(error, PyMongoError):
-            self._unavailable(error)
+            failure = error
+            if not self._background:
+                self._tell_breaker(failure)
 
-    def _unavailable(self, error: PyMongoError) -> t.NoReturn:
-        if self._background:
-            raise SessionStoreUnavailable from error
+        for observe in target.observers:
+            observe(time.monotonic() - self._began, failure, background=self._background)
+        if failure is not None:
+            raise SessionStoreUnavailable from failure
+
+    def _tell_breaker(self, error: PyMongoError) -> None:
         if error.timeout or isinstance(error, _OUTAGES):
             self._target.clock.forget()
             self._target.breaker.failed(error, self._began)
         else:
             self._target.breaker.refused(error)
-
-        raise SessionStoreUnavailable from error
 
 
 def _is_foreign(error: BaseException) -> bool:

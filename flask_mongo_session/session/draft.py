@@ -13,7 +13,7 @@ from flask_mongo_session.document.record import user_text
 from flask_mongo_session.document.standing import Standing
 from flask_mongo_session.exceptions import DamagedDocument, SessionStoreUnavailable
 from flask_mongo_session.mongo import clock
-from flask_mongo_session.mongo.bson_types import moment
+from flask_mongo_session.mongo.bson_types import milliseconds, moment
 from flask_mongo_session.signals import session_loaded
 from flask_mongo_session.storage.repository import Found
 
@@ -116,7 +116,8 @@ class SessionDraft:
         self.everything = False
         #: Whether the request's save is behind it.
         self.closed = False
-        #: What the cookie said when it came, once it was read.
+        #: What the cookie said when it came, once it was read; ``None`` without one, and where it was one of another
+        #: library that leads to a session of ours.
         self.presented: CookieContent | None = None
         #: Whether the cookie came with two tokens and the older one is still right. The rotation that nobody answered
         #: may still arrive and take it away; a change brings a token of its own, so that it no longer can.
@@ -131,7 +132,8 @@ class SessionDraft:
     def opened(self) -> SessionState:
         """What the cookie says, verified."""
         if self.state is UNOPENED:
-            self.presented = cookie = self.source.cookie()
+            cookie = self.source.cookie()
+            self.presented = cookie if cookie is not None and cookie.token else None
             self.state = SessionState(Phase.NEW if cookie is None else Phase.UNREAD, cookie)
 
         return self.state
@@ -185,7 +187,12 @@ class SessionDraft:
             token, found = pending, self.source.find(cookie.sid, hashed)
         self.rotation_may_follow = token is cookie.token and found.standing is Standing.LIVE
 
-        return found, dataclasses.replace(cookie, token=token, pending=None)
+        # What it says of the session was true before the rotation.
+        permanent, deadline = cookie.permanent, cookie.deadline
+        if found.record is not None and found.standing is Standing.LIVE:
+            permanent, ends = found.record.get("permanent") is True, found.record.get("deadline")
+            deadline = None if ends is None else milliseconds(ends)
+        return found, dataclasses.replace(cookie, token=token, pending=None, permanent=permanent, deadline=deadline)
 
     def _go_on(self, found: Found, cookie: CookieContent) -> SessionState:
         """Go on with what was found."""

@@ -19,7 +19,7 @@ from flask_mongo_session.storage.repository import SessionRepository
 from . import metadata
 from .draft import FRESH, SessionDraft
 from .lifetime import Policy
-from .overtaken import end_merged, end_overtaken, merge_writes
+from .overtaken import end_merged, end_overtaken, is_revoked, merge_writes
 from .plan import Step, UserChange, Wishes, plan
 from .state import NOTHING, UNOPENED, CookieContent, Phase, SessionState, new_session_id, new_token
 from .writing import check_room, live, remember, renew, send, send_whole
@@ -95,8 +95,8 @@ class UnitOfWork:
     # -- deciding -----------------------------------------------------------------------------------------------------
 
     def _save_changes(self, state: SessionState) -> Outcome:
-        if state.phase is Phase.UNREAD and state.cookie and state.cookie.pending is not None:
-            state = self._draft.load_to_save(anyway=True)  # which of its two tokens is the current one
+        if state.phase is Phase.UNREAD and state.cookie and state.cookie.unsettled:
+            state = self._draft.load_to_save(anyway=True)  # which token is the current one
         wishes = self._wishes(state)
         outcome = self._carry_out(plan(state.phase, wishes, was_loaded=state.loaded is not None), wishes)
         if self._draft.merges and outcome is Outcome.CURRENT:
@@ -189,6 +189,8 @@ class UnitOfWork:
     def _used(self, state: SessionState) -> Outcome:
         """The session was read and not changed."""
         draft, record = self._draft, state.record or {}
+        if draft.presented is None:
+            return self._touch()  # the browser has yet to get the session's cookie
         if not self._policy.refresh:
             return Outcome.UNKNOWN
         if self._policy.is_due(record.get("touched_at"), t.cast("dt.datetime", state.loaded_at)):
@@ -215,7 +217,8 @@ class UnitOfWork:
             return Outcome.UNKNOWN
         deadline = metadata.known_deadline(draft)
         fields = {"expires_at": self._policy.expiry(now, deadline), "touched_at": now, **self._device()}
-        confirmed = (draft.state.record or {}).get("permanent") is True  # only then a cookie depends on it
+        permanent = (draft.state.record or {}).get("permanent") is True
+        confirmed = permanent or draft.presented is None  # only then a cookie depends on it
         if not repository.touch({**live(draft, now), "deadline": deadline}, fields, confirmed=confirmed):
             return Outcome.UNKNOWN
 
@@ -274,6 +277,8 @@ class UnitOfWork:
         fields = {**metadata.created(draft, self._policy, now, cookie.hashed, wishes), **self._device()}
         if not repository.insert(draft.context.mapper.document(sid, encoded, fields)):
             raise SessionStoreUnavailable
+        if user and is_revoked(draft, repository, sid):
+            return Outcome.UNKNOWN
 
         self._renewed(cookie, fields)
         repository.announce(signals.session_created, sid=sid, user_id=user)
@@ -377,7 +382,7 @@ class UnitOfWork:
     def _ended(self) -> Outcome:
         draft = self._draft
         cookie = t.cast("CookieContent", draft.state.cookie)
-        self._repository.announce(signals.session_destroyed, sid=cookie.sid, reason="logout")
+        self._repository.announce(signals.session_destroyed, sid=cookie.sid, reason="logout", actor=None)
         draft.state = SessionState(Phase.NEW)
         draft.values.forget()
         return Outcome.ENDED
