@@ -98,7 +98,7 @@ class MongoSession:
         app.session_interface = MongoSessionInterface(store, config, _migration(config, store))
         self._apps.add(app)
 
-        from .management.migrate import register  # noqa: PLC0415 - thin, and only where there is an application
+        from .management.cli import register  # noqa: PLC0415 - thin, and only where there is an application
 
         register(app)
 

@@ -7,8 +7,9 @@ import typing as t
 import uuid
 
 import pytest
-from flask import Flask, redirect, session
+from flask import Flask, redirect, request, session
 from flask_admin import Admin
+from flask_babel import Babel
 from selenium.webdriver.common.keys import Keys
 
 from flask_mongo_session import MongoSession, new_session_id
@@ -41,7 +42,9 @@ def shop_app(mongo_server) -> t.Iterator[Flask]:
         SESSION_COOKIE_SAMESITE="Lax",
     )
     sessions = MongoSession(app)
-    app.register_blueprint(devices_blueprint(sessions), url_prefix="/devices")
+    Babel(app, locale_selector=lambda: request.accept_languages.best_match(["en", "de"]))
+    devices = devices_blueprint(sessions, place=lambda ip: "Lisbon" if ip == "198.51.100.1" else None)
+    app.register_blueprint(devices, url_prefix="/devices")
     Admin(app, name="Staff").add_view(SessionAdmin(sessions, is_allowed=lambda: session.get("user_id") == "root"))
     app.add_url_rule("/favicon.ico", "icon", lambda: ("", 204))
 
@@ -104,6 +107,19 @@ def test_ending_the_other_device(visit: t.Callable[[], Visitor]) -> None:
     assert len(names(here.open(DEVICES))) == 1
 
 
+def test_that_was_not_me(visit: t.Callable[[], Visitor], seeded: list[str]) -> None:
+    """A device from elsewhere is marked as new; saying "that was not me" logs out all but this one."""
+    here, there = log_in(visit()), log_in(visit())
+    here.open(DEVICES)
+    assert sorted(found.text for found in here.all(".badge")) == ["New", "New", "This device"]
+    assert "Lisbon (198.51.100.0/24)" in here.text
+
+    here.press("That was not me", within="//li[contains(@class, 'new-one')]")
+    assert "Please change your password now." in here.one("[role=status]").text
+    assert len(names(here)) == 1
+    assert "Unauthorized" in there.open(DEVICES).text
+
+
 def test_it_works_without_scripts_and_with_the_keyboard(visit: t.Callable[[], Visitor], seeded: list[str]) -> None:
     """With JavaScript off, the tabulator and the enter key end all other devices."""
     visitor = visit()
@@ -111,7 +127,7 @@ def test_it_works_without_scripts_and_with_the_keyboard(visit: t.Callable[[], Vi
     try:
         log_in(visitor)
         assert len(names(visitor)) == 4
-        for _ in range(4):
+        for _ in range(7):
             visitor.driver.switch_to.active_element.send_keys(Keys.TAB)
         focused = visitor.driver.switch_to.active_element
         assert focused.text == "Log out all other devices"
@@ -194,6 +210,11 @@ def test_pages_fit_a_phone_and_everybody(visitor: Visitor, seeded: list[str], ax
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
     look_at(log_in(visitor), axe, scheme, {"devices": DEVICES})
+    visitor.driver.execute_cdp_cmd("Network.enable", {})
+    visitor.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": "de"}})
+    assert visitor.open(DEVICES).one("h1").text == "Ihre Geräte"
+    look_at(visitor, axe, scheme, {"devices-de": DEVICES})
+    visitor.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {}})
     if scheme == "light":  # Flask-Admin knows no other
         details = f"/admin/sessions/session/{seeded[1]}"
         staff = {"admin-list": LIST, "admin-overview": OVERVIEW, "admin-details": details}

@@ -8,16 +8,13 @@ import typing as t
 import click
 from flask import current_app
 
-from .cli import _reporting, register, sessions
-
-__all__ = ["register"]
+from .common import command, failure
 
 
-@sessions.command("migrate")
+@command("migrate")
 @click.option("--from", "names", multiple=True, help="The library; all of SESSION_MIGRATE_FROM by default.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True, help="Sessions per command.")
-@_reporting
 def migrate(*, names: tuple[str, ...], dry_run: bool, batch_size: int) -> None:
     """Move the sessions of Flask-Session or flask-mongoengine; nobody is logged out.
 
@@ -25,13 +22,13 @@ def migrate(*, names: tuple[str, ...], dry_run: bool, batch_size: int) -> None:
     """
     migration = getattr(current_app.session_interface, "migration", None)
     if migration is None:
-        raise click.ClickException("Set SESSION_MIGRATE_FROM, so that old cookies find the sessions that are moved.")
+        raise failure("Set SESSION_MIGRATE_FROM, so that old cookies find the sessions that are moved.")
 
     for name in names or migration.in_bulk():
         bulk = migration.bulk(t.cast("t.Any", current_app)._get_current_object(), name)  # noqa: SLF001 - not its proxy
         if bulk is None:
             known = ", ".join(migration.in_bulk()) or "none"
-            raise click.ClickException(f"{name!r} cannot be moved at once; SESSION_MIGRATE_FROM allows: {known}.")
+            raise failure(f"{name!r} cannot be moved at once; SESSION_MIGRATE_FROM allows: {known}.")
         _move(name, bulk, batch_size, dry_run=dry_run)
     if not names and not migration.in_bulk():
         click.echo("Sessions in cookies move one by one, when their visitors come.")
