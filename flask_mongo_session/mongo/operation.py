@@ -107,8 +107,10 @@ class Operation:
         try:
             client = target.client  # may take its time to start, where the server is an embedded one
         except PyMongoError as error:
-            self._judge(error)
+            self._limit.__enter__()
+            self.__exit__(type(error), error, error.__traceback__)
             raise
+
         self._began = time.monotonic()
         self._limit.__enter__()
         try:
@@ -127,11 +129,7 @@ class Operation:
         elif session is not None:
             session.end_session()
 
-        self._judge(error)
-
-    def _judge(self, error: BaseException | None) -> None:
-        """Tell the breaker and the observers how it went; raises :exc:`SessionStoreUnavailable` for a failure."""
-        target, failure = self._target, None
+        failure = None
         if error is None or (isinstance(error, _FAULTS_OF_THE_DATA) and not _is_foreign(error)):
             if not target.breaker.closed:
                 target.breaker.succeeded()
