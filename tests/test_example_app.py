@@ -303,7 +303,7 @@ def test_deleting_the_account_asks_for_the_password_when_that_was_long_ago(custo
 # --- Devices and staff
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
-STAFF_PAGES = ["/admin/", "/admin/sessions/", "/admin/sessions/overview", "/admin/sessions/session/none"]
+STAFF_PAGES = ["/admin/", "/admin/sessions/", "/admin/sessions/overview", "/admin/sessions/session?id=none"]
 
 
 def ids_of(shop: Flask, email: str) -> list[str]:
@@ -393,7 +393,7 @@ def test_staff_see_what_is_in_a_session_but_no_secrets(customer: Customer, staff
     customer.add("morning-mug")
     document = next(one for one in documents(shop) if "message" in one.get("data", {}))
 
-    page = staff.get(f"/admin/sessions/session/{document['_id']}")
+    page = staff.get(f"/admin/sessions/session?id={document['_id']}")
 
     assert "Hello from a session!" in page.text
     assert "•••" in page.text

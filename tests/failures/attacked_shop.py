@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_from_bytes
 
 from flask import Flask, jsonify, redirect, request, session
 from flask_admin import Admin
+from flask_babel import Babel
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_wtf import CSRFProtect
 from mongoengine import DateTimeField, DictField, IntField, ListField, MapField, StringField
@@ -67,6 +68,7 @@ def make_app(client, database, **config):
     app.extensions["sessions"] = sessions
     csrf = CSRFProtect(app)
     LoginManager(app).user_loader(lambda name: User(name) if name else None)
+    Babel(app)  # where it is installed, Flask-Admin wants it
     admin = Admin(app)
     admin.add_view(SessionAdmin(sessions, is_allowed=lambda: request.headers.get("X-Staff") == "yes"))
     app.register_blueprint(devices_blueprint(sessions), url_prefix="/devices")
@@ -168,7 +170,7 @@ def add_views(app, sessions, csrf):  # noqa: C901 - one small view after the oth
     @view("/revoke")
     def revoke():
         who, sid = request.args.get("user", ""), request.args.get("sid", "")
-        return jsonify([sessions.revoke(sid, who), sessions.revoke(sid), sessions.revoke_user(who, keep=sid)])
+        return jsonify([sessions.revoke(sid, who), sessions.revoke(sid), sessions.revoke_user(who, keep=sid or None)])
 
     @view("/erase")
     def erase():

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from bson import DatetimeMS
 from bson.errors import BSONError
 
-from flask_mongo_session import SessionInfo
+from flask_mongo_session import MongoSessionStore, SessionInfo
 from flask_mongo_session.document.record import METADATA, Document
-from flask_mongo_session.store import MongoSessionStore
 
 from .query import Key, Query, state_filter
 from .search import Filter, Pipeline, Search, aggregate

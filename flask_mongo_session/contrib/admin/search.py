@@ -6,9 +6,8 @@ import typing as t
 
 from pymongo.errors import OperationFailure
 
-from flask_mongo_session import SessionInfo
+from flask_mongo_session import MongoSessionStore, SessionInfo
 from flask_mongo_session.document.record import user_text
-from flask_mongo_session.store import MongoSessionStore
 
 from .addresses import begins_with, is_beginning, lies_in, network_of, prefix_of, spellings
 from .naming import device_name, headers_named
