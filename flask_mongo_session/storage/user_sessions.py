@@ -226,7 +226,7 @@ def session_ids(keep: Keep) -> list[str]:
     Text that is no Unicode, as a form may bring it, is the id of none.
     """
     ids = [] if keep is None else [keep] if isinstance(keep, str) else list(keep)
-    if isinstance(keep, t.Mapping) or not all(isinstance(sid, str) and sid for sid in ids):
+    if isinstance(keep, t.Mapping) or not all(isinstance(sid, str) for sid in ids) or "" in ids:
         raise TypeError("keep takes a session id (a text), or several of them.")
 
     return [sid for sid in ids if is_id(sid)]
