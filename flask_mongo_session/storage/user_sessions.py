@@ -223,12 +223,15 @@ class UserSessions:
 
 
 def session_ids(keep: Keep) -> list[str]:
-    """*keep* as a list: one session id, several of them or none. Raises :exc:`TypeError` for anything else."""
+    """*keep* as a list: one session id, several of them or none. Raises :exc:`TypeError` for anything else.
+
+    Text that is no Unicode, as a form may bring it, is the id of none.
+    """
     ids = [] if keep is None else [keep] if isinstance(keep, str) else list(keep)
-    if isinstance(keep, t.Mapping) or not all(is_id(sid) for sid in ids):
+    if isinstance(keep, t.Mapping) or not all(isinstance(sid, str) for sid in ids) or "" in ids:
         raise TypeError("keep takes a session id (a text), or several of them.")
 
-    return ids
+    return [sid for sid in ids if is_id(sid)]
 
 
 def _of(user_id: t.Any) -> filters.Filter | None:
