@@ -253,7 +253,12 @@ def _migration(config: SessionConfig, store: MongoSessionStore) -> Migration | N
 
 
 def _connect(config: SessionConfig) -> Connection:
-    return Connection(_resolver(config), timeout=config.mongodb_timeout, write_concern=config.mongodb_write_concern)
+    return Connection(
+        _resolver(config),
+        timeout=config.mongodb_timeout,
+        write_concern=config.mongodb_write_concern,
+        follow=config.mongodb_uri is None and config.mongodb is None,
+    )
 
 
 def _resolver(config: SessionConfig) -> t.Callable[[], Database[t.Any]]:
@@ -262,7 +267,7 @@ def _resolver(config: SessionConfig) -> t.Callable[[], Database[t.Any]]:
     if uri is not None:
         database = name or _database_in(uri) or DEFAULT_DATABASE
         _hold_embedded(uri)
-        return lambda: client_for(uri)[database]
+        return lambda: client_for(uri, config.mongodb_timeout)[database]
     if client is not None:
         return lambda: client[name] if name else client.get_default_database(DEFAULT_DATABASE)
 

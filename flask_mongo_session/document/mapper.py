@@ -10,7 +10,7 @@ import typing as t
 from flask_mongo_session.exceptions import DamagedDocument, EncryptionUnsupported, UnreadableValue
 
 from . import codec, raw_batches
-from .changes import ABSENT, WIDE, Assign, Changes, Remove, pipeline_of, update_of
+from .changes import ABSENT, WIDE, Add, Assign, Changes, Push, Remove, pipeline_of, update_of
 from .record import Document, StoredSession
 
 if t.TYPE_CHECKING:
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds in which one session is warned of once, and how many sessions are remembered for it.
-_WARN_SECONDS, _MAX_WARNED = 60.0, 1_000
+_WARN_SECONDS, _MAX_WARNED = 60.0, 10_000
 _warned: dict[str, float] = {}
 
 #: Metadata to store with an update: a value to set, or ``None`` to remove the field.
@@ -116,6 +116,22 @@ class DocumentMapper:
 
         return make(changes, self.schema.path, fields)
 
+    def growth(self, sid: str, changes: Changes, update: Update) -> Update:
+        """What takes at least as many bytes as the record grows by *update*, which was made of *changes*.
+
+        That is the update itself, unless it is a pipeline that computes: its expressions are many times larger than
+        the numbers that they add.
+        """
+        if isinstance(update, dict):
+            return update
+        sums = {codec.field_name(key): one.by for key, one in changes.items() if isinstance(one, Add)}
+        items = {codec.field_name(key): one.items for key, one in changes.items() if isinstance(one, Push)}
+        if not (sums or items):
+            return update
+
+        rest = Changes((key, one) for key, one in changes.items() if isinstance(one, (Assign, Remove)))
+        return {"sums": sums, "items": items, "rest": self.update(sid, rest, {})}
+
     def replacement(self, sid: str, encoded: t.Mapping[str, t.Any], fields: Fields) -> dict[str, t.Any]:
         """The update that sets all values anew, and removes every declared field that is not among them."""
         content = self._content(sid, encoded)
@@ -157,9 +173,10 @@ def warn_of_damage(sid: str, error: DamagedDocument) -> None:
     if now - _warned.get(sid, -_WARN_SECONDS) < _WARN_SECONDS:
         return
 
-    if len(_warned) >= _MAX_WARNED:
-        _warned.clear()
-    _warned[sid] = now
+    _warned.pop(sid, None)
+    _warned[sid] = now  # at the end: the first is the oldest
+    if len(_warned) > _MAX_WARNED:
+        _warned.pop(next(iter(_warned)), None)
     level = logging.ERROR if isinstance(error, UnreadableValue) else logging.WARNING
     log.log(level, "The stored session %s is damaged: %s", sid, error)
 

@@ -22,7 +22,7 @@ from .lifetime import Policy
 from .overtaken import end_merged, end_overtaken, is_revoked, merge_writes
 from .plan import Step, UserChange, Wishes, plan
 from .state import NOTHING, UNOPENED, CookieContent, Phase, SessionState, new_session_id, new_token
-from .writing import check_room, live, remember, renew, send, send_whole
+from .writing import live, remember, renew, send, send_whole, weigh
 
 #: Seconds for which a load alone says that its token is the current one.
 _KNOWN_SECONDS = 0.1
@@ -45,7 +45,7 @@ class UnitOfWork:
     :param device: what is to be kept of the browser, ``ip`` and ``user_agent``; asked for when something is written.
     """
 
-    __slots__ = ("_device", "_draft", "_policy", "_renewing", "_repository", "confirmed")
+    __slots__ = ("_device", "_draft", "_policy", "_renewing", "_repository", "_weighed", "confirmed")
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class UnitOfWork:
         self._device = device
         #: The cookie that a rotation is to bring, from the moment at which it is sent until it is confirmed.
         self._renewing: CookieContent | None = None
+        #: Whether it was computed that the session keeps within its limit.
+        self._weighed = False
         #: Whether a new token was stored, so that the cookie has to follow whatever else goes wrong.
         self.confirmed = False
 
@@ -75,7 +77,7 @@ class UnitOfWork:
             draft.load_to_save()
             values.write_all()
         if values.handed_out or values.defaults:
-            values.settle()
+            draft.settle()
 
         state = draft.state if draft.state is not UNOPENED else draft.opened()
         if values.changes or draft.intents is not NOTHING or draft.merges:
@@ -178,8 +180,9 @@ class UnitOfWork:
             state = state._replace(phase=Phase.GONE)
             reason = found.reason.value if found.reason else None
             self._repository.announce(signals.session_rejected, sid=cookie.sid, reason=reason)
-        elif state.loaded is None:
-            check_room(draft, self._repository, found.record or {})
+        elif not (draft.intents.cleared or draft.intents.replaced):
+            weigh(draft, self._repository, found.record or {}, draft.values.changes)
+            self._weighed = True
 
         draft.state = state
         return found.standing
@@ -245,7 +248,7 @@ class UnitOfWork:
             update = draft.context.mapper.update(chosen["_id"], changes, fields)
             if not update:
                 return Outcome.UNKNOWN
-            if not send(draft, repository, chosen, update):
+            if not send(draft, repository, chosen, update, weighed=self._weighed):
                 return None
 
         if fields:
@@ -312,7 +315,7 @@ class UnitOfWork:
                 update: Update = mapper.replacement(cookie.sid, draft.values.written_so_far(), fields)
             else:
                 update = mapper.update(cookie.sid, draft.values.changes, fields)
-            if not send(draft, repository, chosen, update, whole=wishes.whole):
+            if not send(draft, repository, chosen, update, whole=wishes.whole, weighed=self._weighed):
                 return None
 
         self._renewing = None
@@ -338,20 +341,23 @@ class UnitOfWork:
         """Keep the number of the user's sessions in bounds, now that this one is stored."""
         draft = self._draft
         limit, cookie = draft.context.limit, t.cast("CookieContent", draft.state.cookie)
-        if limit is None or user is None or user == draft.user_before or limit.enforce(user, cookie.sid, before):
+        merged = [merge.record["_id"] for merge in draft.merges]
+        if limit is None or user is None or user == draft.user_before:
+            return Outcome.CURRENT
+        if limit.enforce(user, cookie.sid, before, merged):
             return Outcome.CURRENT
         if limit.refuses:
-            self._take_user_out(cookie.sid)
+            self._take_user_out(cookie.sid, user)
             raise TooManySessions(limit.allowed)
 
         return Outcome.UNKNOWN
 
-    def _take_user_out(self, sid: str) -> None:
-        """Undo a log-in that came too late to be refused; the data stays."""
+    def _take_user_out(self, sid: str, user: str) -> None:
+        """Undo a log-in that came too late to be refused; the data stays, but for another user who logs in."""
         context, changes = self._draft.context, Changes()
         for key in context.user_keys:
             changes.remove(key)
-        update = context.mapper.update(sid, changes, {"user_id": None, "authenticated_at": None})
+        update = context.mapper.update(sid, changes, {"user_id": None, "last_user_id": user, "authenticated_at": None})
         self._repository.update(live(self._draft, self._repository.now()), update)
 
     # -- ended --------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ Keep: t.TypeAlias = "str | t.Iterable[str] | None"
 _FIELDS = dict.fromkeys(METADATA, True)
 #: The index along which a user's sessions are ended: a tombstone leaves it.
 _BY_USER = [("user_id", 1)]
+#: Seconds that one update of all sessions of a user may take: a quarter of a million, on a busy server.
+_SECONDS = 120.0
 #: No id goes on with it.
 _HIGHEST = "\U0010ffff"
 #: Seconds: between two batches it rests as long as one takes, but no longer than this.
@@ -183,7 +185,7 @@ class UserSessions:
         count = 0
         while True:
             now = self.now()
-            with self._repository.connection.background_operation():
+            with self._repository.connection.background_operation(_SECONDS):
                 done = self._update(chosen, now, hint)
             count += done
             if not done:
@@ -221,12 +223,15 @@ class UserSessions:
 
 
 def session_ids(keep: Keep) -> list[str]:
-    """*keep* as a list: one session id, several of them or none. Raises :exc:`TypeError` for anything else."""
+    """*keep* as a list: one session id, several of them or none. Raises :exc:`TypeError` for anything else.
+
+    Text that is no Unicode, as a form may bring it, is the id of none.
+    """
     ids = [] if keep is None else [keep] if isinstance(keep, str) else list(keep)
-    if isinstance(keep, t.Mapping) or not all(is_id(sid) for sid in ids):
+    if isinstance(keep, t.Mapping) or not all(isinstance(sid, str) for sid in ids) or "" in ids:
         raise TypeError("keep takes a session id (a text), or several of them.")
 
-    return ids
+    return [sid for sid in ids if is_id(sid)]
 
 
 def _of(user_id: t.Any) -> filters.Filter | None:

@@ -249,6 +249,19 @@ def test_a_pulse_tells_what_happened(app, store, put, commands):
     assert pulse.beat()[1:5] == (3, 0, 0, 0)
 
 
+def test_a_pulse_after_the_end_of_very_many(app, store, put, monkeypatch):
+    """It looks at a bounded number of records, and still tells how many were ended."""
+    monkeypatch.setattr("flask_mongo_session.management.pulse._MOST", 10)
+    for _ in range(30):
+        put()
+    pulse = Pulse(store)
+    pulse.beat()
+    app.extensions["sessions"].revoke_user("ada")
+
+    assert pulse.beat()[1:5] == (0, 0, 30, 0)
+    assert pulse.beat()[1:5] == (0, 0, 0, 0)
+
+
 def test_watch_prints_a_line_a_second(run, put):
     """A head, and as many lines as wanted."""
     put()
