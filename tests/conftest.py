@@ -7,13 +7,14 @@ import importlib
 import itertools
 import sys
 import threading
+import weakref
 
 import pymongo
 import pytest
 from flask import Flask, session
 from pymongo import monitoring
 
-from flask_mongo_session import MongoSession, Session
+from flask_mongo_session import MongoSession, Session, signals
 from flask_mongo_session.mongo import clock
 from flask_mongo_session.mongo.connection import Connection
 
@@ -189,6 +190,17 @@ def move_clock(monkeypatch):
     monkeypatch.setattr(clock, "boottime", lambda: boottime() + moved)
     monkeypatch.setattr(clock, "hello", moved_hello)
     return move
+
+
+@pytest.fixture(autouse=True)
+def _no_receiver_left():
+    """Disconnects whoever listens to a signal since the test: a listener changes what a request does."""
+    heard = [signal for name, signal in vars(signals).items() if name.startswith("session")]
+    before = [set(signal.receivers) for signal in heard]
+    yield
+    for signal, known in zip(heard, before, strict=True):
+        for receiver in [held for key, held in signal.receivers.items() if key not in known]:
+            signal.disconnect(receiver() if isinstance(receiver, weakref.ref) else receiver)
 
 
 @pytest.fixture(autouse=True)
