@@ -7,6 +7,7 @@ session.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import typing as t
 
@@ -40,10 +41,29 @@ session_rejected = _signals.signal("session-rejected")
 sessions_swept = _signals.signal("sessions-swept")
 
 
+#: What is being announced at the moment: signals, each with the session that it is about.
+_under_way: contextvars.ContextVar[tuple[t.Any, ...]] = contextvars.ContextVar("signals under way", default=())
+
+
 def announce(signal: NamedSignal, sender: t.Any, **arguments: t.Any) -> None:
-    """Send to each receiver on its own: one that raises harms neither the others nor the session."""
-    for receiver in signal.receivers_for(sender):
-        try:
-            receiver(sender, **arguments)
-        except Exception:
-            log.exception("A receiver of %r raised; the session is not affected.", signal.name)
+    """Send to each receiver on its own: one that raises harms neither the others nor the session.
+
+    What a receiver does with the same session is not announced again to those who are hearing of it.
+    """
+    news, under_way = (signal.name, arguments.get("sid")), _under_way.get()
+    if news in under_way:
+        return
+
+    mark = _under_way.set((*under_way, news))
+    try:
+        for receiver in signal.receivers_for(sender):
+            _tell(receiver, signal, sender, arguments)
+    finally:
+        _under_way.reset(mark)
+
+
+def _tell(receiver: t.Callable[..., t.Any], signal: NamedSignal, sender: t.Any, arguments: dict[str, t.Any]) -> None:
+    try:
+        receiver(sender, **arguments)
+    except Exception:
+        log.exception("A receiver of %r raised; the session is not affected.", signal.name)

@@ -7,6 +7,7 @@ fine, and an error (:exc:`SessionStoreUnavailable`) always means the system.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import threading
 import time
@@ -33,12 +34,16 @@ from .storage.repository import SessionRepository, is_id
 if t.TYPE_CHECKING:
     from .encryption import Sealer
 
+log = logging.getLogger(__name__)
+
 #: Bytes; a MongoDB document may take 16 MiB.
 MAX_SIZE = 1024 * 1024
 #: Records that come at once where all of them are wanted, and in which order.
 _BATCH, _NATURAL = 2000, [("$natural", 1)]
 #: Seconds that the server may work on handing out all of them.
 _WALK_SECONDS = 600.0
+#: Seconds after which a thread that could not be started is tried again.
+_TRY_AGAIN_SECONDS = 10.0
 
 
 class MongoSessionStore:
@@ -79,7 +84,9 @@ class MongoSessionStore:
         check_model(model)
         resolve = model.default_database if database is None else (lambda: database)
         self.model = model
-        self.connection = connection or Connection(resolve, timeout=timeout, write_concern=write_concern)
+        self.connection = connection or Connection(
+            resolve, timeout=timeout, write_concern=write_concern, follow=database is None
+        )
         self.collection_name = collection or model.collection_name()
         self.schema = model.schema(sealed=sealer is not None)
         sealer = sealer and sealer.at(self._place)
@@ -95,6 +102,7 @@ class MongoSessionStore:
         self._user_keys = user_keys
         self._auto_index = auto_index
         self._started_in: int | None = None
+        self._try_again = 0.0
         self._stopped = False
 
         interval = cleanup_interval.total_seconds() if isinstance(cleanup_interval, dt.timedelta) else cleanup_interval
@@ -190,16 +198,31 @@ class MongoSessionStore:
 
     # -- life of the store ------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start what runs in the background, once in each process: the sweeping, and the building of indexes."""
+    def start(self) -> bool:
+        """Start what runs in the background, once in each process: the sweeping, and the building of indexes.
+
+        Whether that is done. Where the system gives no more threads it is a warning, and a later call tries again.
+        """
         process.notice_fork()
         if self._started_in == process.current or self._stopped:
-            return
+            return True
+        if time.monotonic() < self._try_again:
+            return False
+
+        try:
+            self.sweeper.start()
+            if self._auto_index:
+                self._build_indexes()
+        except RuntimeError as error:
+            self._try_again = time.monotonic() + _TRY_AGAIN_SECONDS
+            log.warning("Could not start a thread for sweeping and indexes, which is tried again: %s", error)
+            return False
 
         self._started_in = process.current
-        if self._auto_index:
-            indexes.build_in_background(self.connection, self.collection_name, self._index_models())
-        self.sweeper.start()
+        return True
+
+    def _build_indexes(self) -> None:
+        indexes.build_in_background(self.connection, self.collection_name, self._index_models())
 
     def _place(self) -> str:
         """Where encrypted values are at home."""
@@ -212,6 +235,9 @@ class MongoSessionStore:
     @property
     def collection(self) -> Collection[dict[str, t.Any]]:
         """The sessions' collection, with everything pinned that they need."""
+        if self.connection.follows:
+            self.connection.catch_up()
+
         return self.repository.collection
 
     def operation(self) -> Operation:
@@ -240,6 +266,8 @@ class MongoSessionStore:
         """The thread's work: only when it is this worker's turn, and only as long as it is."""
         if not self._lease.acquire():
             return None
+        if self._auto_index and indexes.are_gone(self.connection, self.collection_name, self._index_models()):
+            self._build_indexes()
 
         began = renewed = time.monotonic()
         count = 0

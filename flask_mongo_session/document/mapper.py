@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds in which one session is warned of once, and how many sessions are remembered for it.
-_WARN_SECONDS, _MAX_WARNED = 60.0, 1_000
+_WARN_SECONDS, _MAX_WARNED = 60.0, 10_000
 _warned: dict[str, float] = {}
 
 #: Metadata to store with an update: a value to set, or ``None`` to remove the field.
@@ -173,9 +173,10 @@ def warn_of_damage(sid: str, error: DamagedDocument) -> None:
     if now - _warned.get(sid, -_WARN_SECONDS) < _WARN_SECONDS:
         return
 
-    if len(_warned) >= _MAX_WARNED:
-        _warned.clear()
-    _warned[sid] = now
+    _warned.pop(sid, None)
+    _warned[sid] = now  # at the end: the first is the oldest
+    if len(_warned) > _MAX_WARNED:
+        _warned.pop(next(iter(_warned)), None)
     level = logging.ERROR if isinstance(error, UnreadableValue) else logging.WARNING
     log.log(level, "The stored session %s is damaged: %s", sid, error)
 

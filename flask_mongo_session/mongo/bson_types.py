@@ -21,6 +21,8 @@ CODEC_OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
 BARE_DATES: CodecOptions[dict[str, t.Any]] = CODEC_OPTIONS.with_options(tz_aware=False, tzinfo=None)
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+#: The last that Python has a date for, in UTC milliseconds: the end of the year 9999.
+LAST_MOMENT = 253402300799999
 MILLISECOND = dt.timedelta(milliseconds=1)
 
 

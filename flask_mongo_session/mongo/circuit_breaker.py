@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from flask_mongo_session.exceptions import SessionStoreUnavailable
+
+from .reason import reason
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ class CircuitBreaker:
             return
         now = time.monotonic()
         if not self.failures and now >= self._quiet_until:
-            log.warning("The session store is unavailable: %s: %s", type(error).__name__, _reason(error))
+            log.warning("The session store is unavailable: %s: %s", type(error).__name__, reason(error))
             self._announced, self._quiet_until = True, now + OUTAGE_SECONDS
 
         self.failures += 1
@@ -89,14 +91,6 @@ class CircuitBreaker:
         self.failures = 0
         refusal = (type(error), getattr(error, "code", None))
         if refusal != self._refusal:
-            log.error("The session store refused: %s: %s", type(error).__name__, _reason(error))
+            log.error("The session store refused: %s: %s", type(error).__name__, reason(error))
             self._refusal = refusal
         self.closed = False
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong without what was sent: a server's message may quote a value."""
-    if isinstance(error, OperationFailure):
-        return f"code {error.code} ({(error.details or {}).get('codeName', 'unknown')})"
-
-    return str(error).partition(", Topology Description")[0]

@@ -10,12 +10,13 @@ import threading
 import time
 import typing as t
 import weakref
+from urllib.parse import urlsplit
 
 import pymongo
 from bson.codec_options import CodecOptions
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConfigurationError, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -32,12 +33,16 @@ if t.TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
 _BARE_DATES = t.cast("CodecOptions[t.Any]", BARE_DATES)
+_PLAIN, _SRV = "mongodb://", "mongodb+srv://"
 #: Seconds that saying goodbye to a server may take when the process ends.
 CLOSE_SECONDS = 0.5
 
 
 class Connection:
-    """A database, reached on first use, with what sessions need pinned on it whatever its client says."""
+    """A database, reached on first use, with what sessions need pinned on it whatever its client says.
+
+    With *follow* the database is asked for again at each operation, since somebody else may have exchanged it.
+    """
 
     def __init__(
         self,
@@ -45,8 +50,11 @@ class Connection:
         *,
         timeout: float = 2.0,
         write_concern: str | int = "majority",
+        follow: bool = False,
     ) -> None:
         self.timeout = timeout
+        #: Whether :meth:`catch_up` has something to do.
+        self.follows = follow
         self.write_concern = WriteConcern(w=write_concern, wtimeout=int(timeout * 1000) if write_concern != 0 else None)
         #: Hear of every operation, for metrics.
         self.observers: tuple[Observer, ...] = ()
@@ -64,6 +72,13 @@ class Connection:
         self.idle_sessions: collections.deque[ClientSession] = collections.deque()
         self.breaker = CircuitBreaker(self.timeout)
         self.clock = DatabaseClock(self.timeout)
+
+    def catch_up(self) -> None:
+        """Go on with another database where there is one: MongoEngine's alias was connected anew, for example."""
+        present, known = self._resolve(), self._database
+        if known is not None and (present.client is not known.client or present.name != known.name):
+            self.end_sessions()
+            self.reset_after_fork()
 
     @property
     def database(self) -> Database[t.Any]:
@@ -146,7 +161,7 @@ _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 class _Clients:
-    """This process's clients by URI."""
+    """This process's clients by URI, without the database."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -170,22 +185,48 @@ _clients = _Clients()
 process.register(_clients)
 
 
-def client_for(uri: str) -> Client:
-    """This process's client for *uri*, shared by everybody who names it; closed at exit."""
+def client_for(uri: str, timeout: float) -> Client:
+    """This process's client for *uri*, shared by everybody who names the same server; closed at exit.
+
+    Names behind an SRV address have *timeout* seconds to resolve. Raises
+    :exc:`pymongo.errors.ServerSelectionTimeoutError` where they do not; the next call tries again.
+    """
     process.notice_fork()
 
+    server = _without_database(uri)
     with _clients.lock:
-        client = _clients.by_uri.get(uri)
+        client = _clients.by_uri.get(server)
         if client is None:
-            client = _clients.by_uri[uri] = pymongo.MongoClient(
-                _address(uri),
-                connect=False,
-                tz_aware=True,
-                uuidRepresentation="standard",
-                appname="flask-mongoengine-session",
-            )
+            client = _clients.by_uri[server] = _new_client(uri, timeout)
 
     return client
+
+
+def _new_client(uri: str, timeout: float) -> Client:
+    options: dict[str, t.Any] = {
+        "tz_aware": True,
+        "uuidRepresentation": "standard",
+        "appname": "flask-mongoengine-session",
+    }
+    if not uri.startswith(_SRV):
+        return pymongo.MongoClient(_address(uri), connect=False, **options)
+
+    if "connecttimeoutms=" not in uri.lower():  # else the driver waits 20 s for names
+        options["connectTimeoutMS"] = int(timeout * 1000)
+    try:
+        return pymongo.MongoClient(uri, connect=False, **options)
+    except ConfigurationError as error:  # before 4.11 PyMongo asks for the names here
+        raise ServerSelectionTimeoutError(f"{urlsplit(uri).hostname}: {error}") from None
+
+
+def _without_database(uri: str) -> str:
+    """The part of *uri* that says which server, and as whom: a user may be known in the named database alone."""
+    hosts, slash, rest = uri.removeprefix(_SRV).removeprefix(_PLAIN).partition("/")
+    options = rest.partition("?")[2]
+    if uri.startswith("embedded:") or not slash or ("@" in hosts and "authsource=" not in options.lower()):
+        return uri
+
+    return f"{_SRV if uri.startswith(_SRV) else _PLAIN}{hosts}/?{options}"
 
 
 def _address(uri: str) -> str:

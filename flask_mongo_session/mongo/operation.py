@@ -9,6 +9,7 @@ import typing as t
 import pymongo
 from bson.errors import BSONError
 from pymongo.errors import (
+    ConfigurationError,
     ConnectionFailure,
     DocumentTooLarge,
     DuplicateKeyError,
@@ -35,6 +36,8 @@ MAX_IDLE_SESSIONS = 64
 
 #: Errors for which the data of one record is to blame, not the system.
 _FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
+#: Errors that nobody answered: of the driver's configuration is only that an SRV name was not resolved.
+_OUTAGES = (ConnectionFailure, ExecutionTimeout, ConfigurationError)
 
 
 class Observer(t.Protocol):
@@ -52,6 +55,10 @@ class Target(t.Protocol):
     clock: DatabaseClock
     idle_sessions: collections.deque[ClientSession]
     observers: tuple[Observer, ...]
+    follows: bool
+
+    def catch_up(self) -> None:
+        """Go on with another database where there is one."""
 
     @property
     def client(self) -> Client:
@@ -78,6 +85,8 @@ class Operation:
 
     def __enter__(self) -> ClientSession:
         target = self._target
+        if target.follows:
+            target.catch_up()
         if self._background or not target.breaker.closed:
             self._enter_carefully()
         else:
@@ -94,7 +103,14 @@ class Operation:
         """Wait for a server first, since nothing says that there is one."""
         target = self._target
         target.breaker.enter()
-        client = target.client  # may take its time to start, where the server is an embedded one
+        self._began = time.monotonic()
+        try:
+            client = target.client  # may take its time to start, where the server is an embedded one
+        except PyMongoError as error:
+            self._limit.__enter__()
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+
         self._began = time.monotonic()
         self._limit.__enter__()
         try:
@@ -114,7 +130,7 @@ class Operation:
             session.end_session()
 
         failure = None
-        if error is None or isinstance(error, _FAULTS_OF_THE_DATA):
+        if error is None or (isinstance(error, _FAULTS_OF_THE_DATA) and not _is_foreign(error)):
             if not target.breaker.closed:
                 target.breaker.succeeded()
         elif isinstance(error, PyMongoError):
@@ -128,8 +144,14 @@ class Operation:
             raise SessionStoreUnavailable from failure
 
     def _tell_breaker(self, error: PyMongoError) -> None:
-        if error.timeout or isinstance(error, (ConnectionFailure, ExecutionTimeout)):
+        if error.timeout or isinstance(error, _OUTAGES):
             self._target.clock.forget()
             self._target.breaker.failed(error, self._began)
         else:
             self._target.breaker.refused(error)
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether a unique index refused the record that is none of ours: somebody made it beside them."""
+    pattern = (error.details or {}).get("keyPattern", {}) if isinstance(error, DuplicateKeyError) else {}
+    return bool(pattern) and list(pattern) != ["_id"]

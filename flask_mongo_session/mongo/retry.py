@@ -10,6 +10,7 @@ import pymongo
 from bson.codec_options import CodecOptions
 from pymongo.errors import (
     AutoReconnect,
+    ConfigurationError,
     ConnectionFailure,
     OperationFailure,
     PyMongoError,
@@ -17,6 +18,7 @@ from pymongo.errors import (
 )
 
 from .bson_types import CODEC_OPTIONS
+from .reason import seeds, unreachable
 
 Client = pymongo.MongoClient[dict[str, t.Any]]
 
@@ -56,11 +58,14 @@ def await_server(client: Client, until: float) -> None:
         return
 
     left = until - time.monotonic()
-    with contextlib.suppress(ConnectionFailure), pymongo.timeout(max(left - _OVERTIME, _POLL)):
-        hello(client)
+    try:
+        with contextlib.suppress(ConnectionFailure), pymongo.timeout(max(left - _OVERTIME, _POLL)):
+            hello(client)
+    except ConfigurationError as error:  # names behind an SRV address are asked for now
+        raise ServerSelectionTimeoutError(f"{seeds(client)}: {error}") from error
     while not client.topology_description.has_writable_server():
         if time.monotonic() >= until:
-            raise ServerSelectionTimeoutError("no server could be selected in time")
+            raise ServerSelectionTimeoutError(unreachable(client))
         time.sleep(_POLL)
 
 

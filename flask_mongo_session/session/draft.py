@@ -11,7 +11,7 @@ from flask_mongo_session.document.changes import ABSENT, Assign, Remove
 from flask_mongo_session.document.mapper import DocumentMapper
 from flask_mongo_session.document.record import user_text
 from flask_mongo_session.document.standing import Standing
-from flask_mongo_session.exceptions import SessionStoreUnavailable
+from flask_mongo_session.exceptions import DamagedDocument, SessionStoreUnavailable
 from flask_mongo_session.mongo import clock
 from flask_mongo_session.mongo.bson_types import milliseconds, moment
 from flask_mongo_session.signals import session_loaded
@@ -250,11 +250,14 @@ class SessionDraft:
         return (now or None) if plain else user_text(now), then if then is None else user_text(then)
 
     def _user_when_loaded(self) -> str | None:
-        """Whose session it was when it was loaded, whatever was done to it since."""
-        for key in self.context.user_keys:
-            user = self.loaded_value(key)
-            if user is not ABSENT and user is not None:
-                return user_text(user)
+        """Whose session it was when it was loaded, whatever was done to it since; as the record says if unreadable."""
+        try:
+            for key in self.context.user_keys:
+                user = self.loaded_value(key)
+                if user is not ABSENT and user is not None:
+                    return user_text(user)
+        except DamagedDocument:
+            return user_text((self.state.loaded or {}).get("user_id"))
 
         return None
 
@@ -289,13 +292,14 @@ class SessionDraft:
             self.user_touched, self.user_before = True, self._user_when_loaded()
         self.user_after = None
 
-    def _prepare_for(self, user: str | None) -> None:
+    def _prepare_for(self, user: str | None, *, merging: bool = False) -> None:
         """Admit another user, or nobody: act as ``clear()`` that is no log-out where one follows another."""
         state, limit, before = self.state, self.context.limit, self.user_before
-        if limit and user is not None and user != before and state.phase is not Phase.FAILED:
+        if limit and not merging and user is not None and user != before and state.phase is not Phase.FAILED:
             limit.check_room(user, self.sid)
 
-        last = before or (state.loaded or {}).get("last_user_id")
+        loaded = state.loaded or {}
+        last = before or loaded.get("user_id") or loaded.get("last_user_id")  # the value itself may be unreadable
         cleared = self.intents.replaced or self.intents.cleared
         if user is not None and last is not None and last != user and not cleared:
             self.values.forget()
@@ -312,7 +316,15 @@ class SessionDraft:
 
         operation = self.values.changes.get(FRESH)
         turned = type(operation) is Assign and operation.encoded is True
-        return turned and self.loaded_value(FRESH) is False
+        return turned and self._was_remembered
+
+    @property
+    def _was_remembered(self) -> bool:
+        """Whether the session was that of a log-in by remember-me cookie when it was loaded."""
+        try:
+            return self.loaded_value(FRESH) is False
+        except DamagedDocument:
+            return False
 
     @property
     def brings_user(self) -> bool:
@@ -360,12 +372,23 @@ class SessionDraft:
         if self.user() is None and other.info.user_id is not None:
             other.brings_user = self.user_touched = True
             self.user_after = other.info.user_id
+            self._prepare_for(self.user_after, merging=True)
         for key, value in encoded.items():
             if key in (*self.context.user_keys, FRESH) and not other.brings_user:
                 continue
             self.values.assign(key, self.context.mapper.decode(key, value))
 
     # -- what the end of the request asks ---------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Record what was changed in place; the user's name may be a part of it."""
+        self.values.settle()
+        if self.values.handed_out.isdisjoint(self.context.user_keys):
+            return
+
+        before, self.user_after = self._user_when_loaded(), self.user()
+        if not self.user_touched and before != self.user_after:
+            self.user_touched, self.user_before = True, before
 
     @property
     def modified(self) -> bool:

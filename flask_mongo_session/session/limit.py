@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import typing as t
 
 from flask_mongo_session.document.record import SessionInfo
 from flask_mongo_session.document.standing import GRACE
@@ -29,14 +30,16 @@ class SessionLimit:
         if self.refuses and self._sessions.count(user_id, but=sid, up_to=self.allowed) >= self.allowed:
             raise TooManySessions(self.allowed)
 
-    def enforce(self, user_id: str, sid: str, cookie_sid: str | None) -> bool:
+    def enforce(self, user_id: str, sid: str, cookie_sid: str | None, merged: t.Collection[str] = ()) -> bool:
         """After the log-in of *sid*: end what is too many; ``False`` when that is *sid* itself.
 
         All log-ins of the same moment judge by the same order, and the last of them sees all: the limit holds. The
         session that the browser's cookie named before is the first to give way, since its browser has a better one.
+        Those that were *merged* into *sid* do not count: they are about to end.
         """
         now = self._sessions.now()
-        live = sorted(self._sessions.listed(user_id), key=lambda info: _rank(info, now))
+        listed = (info for info in self._sessions.listed(user_id) if info.sid not in merged)
+        live = sorted(listed, key=lambda info: _rank(info, now))
         old = [info.sid for info in live if info.sid == cookie_sid != sid]
         ranked = [*old, *(info.sid for info in live if info.sid not in old)]
         excess = max(len(ranked) - self.allowed, 0)

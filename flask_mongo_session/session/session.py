@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from flask.sessions import SessionMixin
 
 from flask_mongo_session.document.changes import ABSENT, Assign, Number, added, listed
-from flask_mongo_session.mongo.bson_types import milliseconds, moment
+from flask_mongo_session.mongo.bson_types import LAST_MOMENT, milliseconds, moment
 
 from .draft import FRESH, SessionContext, SessionDraft, Source
 from .merging import find_other, parse
@@ -348,7 +348,7 @@ class ServerSideSession(SessionMixin):
         if value is not None and value.tzinfo is None:
             raise ValueError("session.deadline has no timezone: give an aware datetime, for example in UTC.")
 
-        exact = None if value is None else moment(milliseconds(value))
+        exact = None if value is None else moment(min(milliseconds(value), LAST_MOMENT))
         self._draft.load()
         unchanged = self._draft.is_loaded and self._draft.recorded("deadline") == exact
         self._draft.intents = self._draft.intents._replace(deadline=None if unchanged else (exact,))

@@ -77,7 +77,7 @@ class UnitOfWork:
             draft.load_to_save()
             values.write_all()
         if values.handed_out or values.defaults:
-            values.settle()
+            draft.settle()
 
         state = draft.state if draft.state is not UNOPENED else draft.opened()
         if values.changes or draft.intents is not NOTHING or draft.merges:
@@ -341,20 +341,23 @@ class UnitOfWork:
         """Keep the number of the user's sessions in bounds, now that this one is stored."""
         draft = self._draft
         limit, cookie = draft.context.limit, t.cast("CookieContent", draft.state.cookie)
-        if limit is None or user is None or user == draft.user_before or limit.enforce(user, cookie.sid, before):
+        merged = [merge.record["_id"] for merge in draft.merges]
+        if limit is None or user is None or user == draft.user_before:
+            return Outcome.CURRENT
+        if limit.enforce(user, cookie.sid, before, merged):
             return Outcome.CURRENT
         if limit.refuses:
-            self._take_user_out(cookie.sid)
+            self._take_user_out(cookie.sid, user)
             raise TooManySessions(limit.allowed)
 
         return Outcome.UNKNOWN
 
-    def _take_user_out(self, sid: str) -> None:
-        """Undo a log-in that came too late to be refused; the data stays."""
+    def _take_user_out(self, sid: str, user: str) -> None:
+        """Undo a log-in that came too late to be refused; the data stays, but for another user who logs in."""
         context, changes = self._draft.context, Changes()
         for key in context.user_keys:
             changes.remove(key)
-        update = context.mapper.update(sid, changes, {"user_id": None, "authenticated_at": None})
+        update = context.mapper.update(sid, changes, {"user_id": None, "last_user_id": user, "authenticated_at": None})
         self._repository.update(live(self._draft, self._repository.now()), update)
 
     # -- ended --------------------------------------------------------------------------------------------------------

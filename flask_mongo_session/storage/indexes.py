@@ -10,7 +10,7 @@ import weakref
 
 import pymongo
 from pymongo import IndexModel
-from pymongo.errors import ConnectionFailure, InvalidOperation, OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidOperation, OperationFailure, PyMongoError
 
 from flask_mongo_session.document.filters import TOMBSTONE_LIFE
 from flask_mongo_session.exceptions import SetupError
@@ -86,6 +86,14 @@ def _switch_ttl(collection: t.Any, *, ttl: bool) -> None:
         collection.create_index([("expires_at", 1)], **({"expireAfterSeconds": TTL_SECONDS} if ttl else {}))
 
 
+def are_gone(connection: Connection, collection: str, models: list[IndexModel]) -> bool:
+    """Whether none of the indexes is there: the collection was dropped, or never had them; one cheap command."""
+    with connection.background_operation():
+        present = {tuple(index["key"].items()) for index in connection.collection(collection).list_indexes()}
+
+    return present.isdisjoint(tuple(model.document["key"].items()) for model in models)
+
+
 def build_in_background(connection: Connection, collection: str, models: list[IndexModel]) -> None:
     """Build on a thread of its own; a failure is a warning, since sessions work without, only slower to sweep."""
     reference = weakref.ref(connection)
@@ -111,6 +119,6 @@ def _try_to_build(connection: Connection | None, collection: str, models: list[I
         if warn and not ending:  # closed client, embedded server on its way out: nobody has to do anything
             reason = type(error).__name__
             log.warning("Could not create indexes on %r (%s): run 'flask sessions indexes'.", collection, reason)
-        return isinstance(error, ConnectionFailure)
+        return isinstance(error, (ConnectionFailure, ConfigurationError))
 
     return False

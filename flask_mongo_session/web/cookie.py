@@ -14,6 +14,7 @@ import typing as t
 from itsdangerous import BadSignature, Signer
 from itsdangerous.signer import SigningAlgorithm
 
+from flask_mongo_session.mongo.bson_types import LAST_MOMENT
 from flask_mongo_session.session.state import CookieContent
 
 if t.TYPE_CHECKING:
@@ -23,8 +24,6 @@ if t.TYPE_CHECKING:
 MAX_COOKIE_LENGTH = 512
 
 _SALT = b"flask-mongoengine-session"
-#: The last that Python has a date for: the end of the year 9999.
-_LAST_MOMENT = 253402300799999
 _BLANKS = " \t"
 
 
@@ -78,7 +77,7 @@ class CookieSigner:
             return None
 
         complete = sid and token and all(pending) and len(pending) <= 1
-        if not complete or kind not in "ps" or not 0 <= (deadline or 0) <= _LAST_MOMENT:
+        if not complete or kind not in "ps" or not 0 <= (deadline or 0) <= LAST_MOMENT:
             return None
         return CookieContent(sid, token, kind == "p", deadline, pending[0] if pending else None)
 

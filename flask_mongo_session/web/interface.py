@@ -10,7 +10,7 @@ import typing as t
 from flask import after_this_request, has_request_context
 from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
-from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.errors import DuplicateKeyError, ServerSelectionTimeoutError
 from werkzeug.exceptions import InternalServerError
 from werkzeug.http import parse_cookie
 
@@ -60,8 +60,8 @@ class Store(t.Protocol):
     def repository(self) -> SessionRepository:
         """The commands on its records."""
 
-    def start(self) -> None:
-        """Start what runs in the background, once in each process."""
+    def start(self) -> bool:
+        """Start what runs in the background, once in each process; whether that is done."""
 
 
 class _RequestSource:
@@ -197,10 +197,7 @@ class MongoSessionInterface(SessionInterface):
         source = _RequestSource(self, app, request)
         if has_request_context():
             after_this_request(source.view_returned)
-        session = self.session_class(self._context, source)
-        if signals.session_rejected.receivers:
-            draft_of(session).opened()  # whoever counts forged cookies wants those on all pages
-        return session
+        return self.session_class(self._context, source)
 
     def regenerate(self, session: ServerSideSession) -> None:
         """``session.regenerate()``, as Flask-Session spells it; nothing happens to an empty session."""
@@ -210,8 +207,7 @@ class MongoSessionInterface(SessionInterface):
     def _start(self) -> None:
         """Once in each process."""
         process.notice_fork()
-        self._started_in = process.current
-        self.store.start()
+        self._started_in = process.current if self.store.start() else 0
         follow_log_outs()
 
     def signer(self, app: Flask) -> CookieSigner | None:
@@ -233,7 +229,7 @@ class MongoSessionInterface(SessionInterface):
             _vary(response)
         draft = t.cast("ServerSideSession", session)._begun
         if draft is None:
-            self._vary_on_refresh(app, session, response)
+            self._leave(app, session, response)
             return
 
         if draft.state.phase is Phase.FAILED:
@@ -347,8 +343,10 @@ class MongoSessionInterface(SessionInterface):
         response.delete_cookie(self.get_cookie_name(app), **self._cookie_attributes(app))
         _vary(response)
 
-    def _vary_on_refresh(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """An unused permanent session: another response to this URL may carry its refreshed cookie."""
+    def _leave(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """A session that nobody used; of a permanent one another response to this URL may carry a refreshed cookie."""
+        if signals.session_rejected.receivers:
+            draft_of(session).opened()  # whoever counts forged cookies wants those on all pages
         if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
             return
 
@@ -414,7 +412,7 @@ def _may_have_arrived(error: Exception) -> bool:
     return (
         isinstance(error, SessionStoreUnavailable)
         and cause is not None
-        and not isinstance(cause, ServerSelectionTimeoutError)
+        and not isinstance(cause, (ServerSelectionTimeoutError, DuplicateKeyError))
     )
 
 

@@ -65,3 +65,37 @@ def test_a_cookie_with_an_odd_blank_before_its_name_is_another_cookie(
     name = ascii(ODD_BLANKS[blank])[1:-1]
     assert ada.open("/who/sent").text.startswith(f"'{name}session={theirs}; session=")
     assert ada.open("/who").text == "ada"
+
+
+@pytest.fixture
+def hardened(shop_app: Flask) -> Flask:
+    """The same application with the settings of the security page."""
+    shop_app.config.update(SESSION_COOKIE_NAME="__Host-session", SESSION_COOKIE_SECURE=True)
+
+    @shop_app.get("/plant-host/<way>/<value>")
+    def plant_host(way, value):
+        return "planted", {"Set-Cookie": f"__Host-session={value}; {WAYS[way]}"}
+
+    return shop_app
+
+
+#: How somebody else may try to set a cookie of that name; browsers refuse each of them.
+WAYS = {
+    "path": "Path=/who; Secure",
+    "domain": "Path=/; Secure; Domain=localhost",
+    "plain": "Path=/",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_host_prefix_keeps_planted_cookies_away(hardened: Flask, visit: t.Callable[[], Visitor], way: str) -> None:
+    """A session under ``__Host-`` works, and the browser takes no cookie of that name for a path, a domain or http."""
+    mallory, ada = visit(), visit()
+    for visitor in (mallory, ada):
+        visitor.url = visitor.url.replace("127.0.0.1", "localhost")  # where browsers take Secure cookies without TLS
+    theirs = mallory.open("/login/mallory").driver.get_cookie("__Host-session")["value"]
+    own = ada.open("/login/ada").driver.get_cookie("__Host-session")["value"]
+    ada.open(f"/plant-host/{way}/{theirs}")
+
+    assert ada.open("/who/sent").text == f"'__Host-session={own}'"
+    assert ada.open("/who").text == "ada"

@@ -45,7 +45,10 @@ def server(breakable):
 @pytest.fixture
 def uri(server):
     """Its address, with a database of the test's own, whose collection exists: making files is slow under load."""
-    uri = server.uri.replace("/?", f"/failures_{next(_numbers)}?")
+    name = f"failures_{next(_numbers)}"
+    uri = server.uri.replace(
+        "/?", f"/{name}?appName={name}&"
+    )  # with a client of its own, whatever others did to theirs
     with pymongo.MongoClient(uri) as client:
         client.get_default_database().create_collection("sessions")
         yield uri

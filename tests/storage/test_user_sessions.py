@@ -661,7 +661,28 @@ def test_a_late_refusal_of_a_first_visit(limited, monkeypatch):
     assert browser.get("/login/ada").status_code == 403
     assert browser.get("/who").text == "None"
     assert len(app.extensions["sessions"].of_user("ada")) == 1
-    assert app.extensions["sessions"].export_user("ada")["sessions"][0]["data"] == {"user_id": "ada"}
+    stored = [one["data"] for one in app.extensions["sessions"].export_user("ada")["sessions"]]
+    assert sorted(stored, key=len) == [{}, {"user_id": "ada"}]
+
+
+def test_what_a_late_refusal_left_is_not_for_the_next_user(limited, monkeypatch):
+    """The log-in wrote something of Ada's before it was refused: Bob, at the same browser, does not find it."""
+    app = limited((1, "refuse"))
+
+    @app.get("/enter/<user>")
+    def enter(user):
+        session["user_id"] = user
+        session["cart"] = f"the cart of {user}"
+        return user
+
+    app.test_client().get("/login/ada")
+    monkeypatch.setattr("flask_mongo_session.session.limit.SessionLimit.check_room", lambda *_: None)
+    browser = app.test_client()
+    browser.get("/set/cart")
+    assert browser.get("/enter/ada").status_code == 403
+    assert browser.get("/login/bob").status_code == 200
+
+    assert browser.get("/cart").text == "None"
 
 
 def test_a_refusal_comes_before_the_view_goes_on(limited):

@@ -9,8 +9,10 @@ import re
 import typing as t
 
 from flask import Flask
+from pymongo.errors import OperationFailure
 
 from flask_mongo_session.document import filters
+from flask_mongo_session.mongo.retry import Client, hello
 from flask_mongo_session.storage.indexes import NEVER_SECONDS
 
 from .finding import NOTE, OK, WRONG, Result
@@ -26,6 +28,9 @@ _UNSWEPT = 10_000
 _HOUR, _DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 #: Sessions that are looked at for the keys that they need, and for users that nobody declared.
 _SAMPLE = 1_000
+_NOT_STABLE = 323  # APIStrictError
+#: Servers by what they say of their protocol, the newest first.
+_WIRE_VERSIONS = ((25, "8.0"), (21, "7.0"), (17, "6.0"), (13, "5.0"))
 #: Keys that probably say who is logged in, and views that log somebody in.
 _LIKE_A_USER = re.compile(r"(?i)_?(uid|(user|account|member|customer|profile)_?(id|name)?|login|email)")
 _LIKE_A_LOG_IN = re.compile(r"(?i)log.?in|sign.?in|auth")
@@ -70,12 +75,24 @@ def _values(document: t.Mapping[str, t.Any]) -> t.Iterable[t.Any]:
 
 def _server(store: MongoSessionStore) -> Result:
     with store.operation():
-        version = store.connection.client.server_info()["version"]
+        version = _version(store.connection.client)
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
         oldest = ".".join(map(str, OLDEST_SERVER))
         return "server", WRONG, f"MongoDB {version} is not supported; {oldest} or later is."
 
     return "server", OK, f"MongoDB {version}"
+
+
+def _version(client: Client) -> str:
+    """The server's; under the strict Stable API, which does not have ``buildInfo``, the oldest that it can be."""
+    try:
+        return t.cast("str", client.server_info()["version"])
+    except OperationFailure as error:
+        if error.code != _NOT_STABLE:
+            raise
+
+    wire = hello(client)["maxWireVersion"]
+    return next((version for least, version in _WIRE_VERSIONS if wire >= least), "4.4")
 
 
 def _topology(store: MongoSessionStore) -> Result:
@@ -172,12 +189,7 @@ def _user_key(app: Flask, store: MongoSessionStore, config: SessionConfig) -> Re
     if not _has_log_in(app):
         return name, OK, f"{declared}; no view looks like a log-in"
 
-    gather = store.repository.mapper.gather
-    with store.operation():
-        chosen = {"user_id": None, **filters.live(store.connection.now())}
-        found = list(store.collection.find(chosen, sort=[("expires_at", -1)], limit=_SAMPLE))
-    keys = {key for record in found if type(record.get("data", {})) is dict for key in gather(record)}
-    suspects = sorted(key for key in keys - {*config.user_key} if _LIKE_A_USER.fullmatch(key))
+    suspects = sorted(key for key in _keys_of_nobody(store) - {*config.user_key} if _LIKE_A_USER.fullmatch(key))
     if not suspects:
         return name, OK, declared
 
@@ -189,6 +201,23 @@ def _user_key(app: Flask, store: MongoSessionStore, config: SessionConfig) -> Re
             f"SESSION_USER_KEY = {suspects[0]!r}: without it a log-in brings no new token, and revoke_user finds none."
         ),
     )
+
+
+def _keys_of_nobody(store: MongoSessionStore) -> set[str]:
+    """The names of all keys in the latest sessions of nobody, and of their records' fields; no value is fetched."""
+    with store.operation():
+        pipeline: list[dict[str, t.Any]] = [
+            {"$match": {"user_id": None, **filters.live(store.connection.now())}},
+            {"$sort": {"expires_at": -1}},
+            {"$limit": _SAMPLE},
+            {"$project": {"names": {"$concatArrays": [_names("$$ROOT"), _names("$data")]}}},
+        ]
+        return {name for found in store.collection.aggregate(pipeline) for name in found["names"]}
+
+
+def _names(document: str) -> dict[str, t.Any]:
+    names = {"$map": {"input": {"$objectToArray": document}, "in": "$$this.k"}}
+    return {"$cond": [{"$eq": [{"$type": document}, "object"]}, names, []]}
 
 
 def _has_log_in(app: Flask) -> bool:
