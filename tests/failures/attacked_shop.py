@@ -136,8 +136,12 @@ def add_views(app, sessions, csrf):  # noqa: C901 - one small view after the oth
     @view("/clear")
     def clear():
         session.clear()
-        if "then" in request.args:
-            session["then"] = request.args["then"]
+        return "cleared"
+
+    @view("/begin-anew")
+    def begin_anew():
+        session.clear()
+        session["then"] = request.args.get("then")
         return "cleared"
 
     @view("/renew")
@@ -182,13 +186,13 @@ READING = [
     *("/read", "/everything", "/logout", "/clear", "/renew", "/confirm", "/fresh", "/merge", "/people", "/revoke"),
     *("/devices/", "/devices/end", "/devices/end-others", "/nowhere", "/static/none.css", "/erase"),
 ]
-WRITING = ["/json", "/nested", "/form", "/blind", "/login", "/user"]
+WRITING = ["/json", "/nested", "/form", "/blind", "/login", "/user", "/begin-anew"]
 STAFF = ["/admin/sessions/", "/admin/sessions/overview", "/admin/sessions/session/", "/admin/sessions/revoke"]
 ODD = [
     *("", "0", "-1", "$where", "a.b", "%", "%00", "~t", "data", "_id", "expires_at", "token", "_fresh", "_user_id"),
     *("\x00", "\ud800", "\udfff\ud800", "\U0010ffff", "é" * 30, " ", "\r\n", "a\tb", "__proto__", "constructor"),
     *("null", "true", "[]", "{}", "NaN", "1e999", "9" * 400, "0x10", "١٢٣", "' or 1=1", "<script>", "../../etc", "."),
-    *("csrf_token", "theme", "name", "visits", "tags", "prefs", "scores", "seen_at", "user_id", "_cls"),
+    *("theme", "name", "visits", "tags", "prefs", "scores", "seen_at", "user_id", "_cls"),
     *("previous", "deadline", "ended_at", "permanent", "2020-01-01T00:00:00", "9999-12-31T23:59:59.999999+14:00"),
 ]
 
