@@ -194,7 +194,7 @@ def oldest_allowed(path: Path) -> list[str]:
 
 def full_installation(session: nox.Session, tool: str) -> Path:
     """Install the wheel with every extra but the example's; where the programs of *tool* are, installed apart."""
-    session.install(f"{wheel_path(session)}[embedded,admin,devices,encryption]")
+    session.install(f"{wheel_path(session)}[embedded,admin,devices,encryption,metrics,migration]")
     folder = Path(session.create_tmp(), "tool")
     session.run("python", "-m", "venv", "--clear", str(folder))
     programs = folder / Path(session.bin).name

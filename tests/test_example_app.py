@@ -334,6 +334,19 @@ def test_a_device_is_seen_and_ended(customer: Customer, shop: Flask) -> None:
     assert customer.get("/account").request.path == "/account"
 
 
+def test_that_was_not_me_asks_for_another_password(customer: Customer, shop: Flask) -> None:
+    """The other device is logged out, and the customer is led to where the password is changed."""
+    customer.register()
+    elsewhere = Customer(shop.test_client())
+    elsewhere.log_in()
+    sid = re.search(r'name="session_id" value="([^"]+)"', customer.get("/account/devices/").text)[1]
+
+    page = customer.post("/account/devices/not-me", page="/account/devices/", session_id=sid)
+    assert page.request.path == "/account/password"
+    assert "choose another password" in page.text
+    assert elsewhere.get("/account").request.path == "/login"
+
+
 def test_somebody_else_s_session_cannot_be_ended(customer: Customer, shop: Flask) -> None:
     """The same answer as for an id that was made up; the other customer stays logged in."""
     customer.register()

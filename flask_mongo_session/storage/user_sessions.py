@@ -27,6 +27,8 @@ Keep: t.TypeAlias = "str | t.Iterable[str] | None"
 _FIELDS = dict.fromkeys(METADATA, True)
 #: The index along which a user's sessions are ended: a tombstone leaves it.
 _BY_USER = [("user_id", 1)]
+#: Seconds that one update of all sessions of a user may take: a quarter of a million, on a busy server.
+_SECONDS = 120.0
 #: No id goes on with it.
 _HIGHEST = "\U0010ffff"
 #: Seconds: between two batches it rests as long as one takes, but no longer than this.
@@ -183,7 +185,7 @@ class UserSessions:
         count = 0
         while True:
             now = self.now()
-            with self._repository.connection.background_operation():
+            with self._repository.connection.background_operation(_SECONDS):
                 done = self._update(chosen, now, hint)
             count += done
             if not done:

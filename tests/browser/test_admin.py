@@ -194,7 +194,7 @@ def test_orders_times_and_pages(visitor: Visitor, seeded: list[str]) -> None:
     for name, hours in (("since", 4), ("until", 1)):
         moment = f"{now - dt.timedelta(hours=hours):%Y-%m-%dT%H:%M}"
         admin.driver.execute_script("arguments[0].value = arguments[1]", admin.one(f"#{name}"), moment)
-    admin.field("Sorted by").send_keys("idle longest")
+    admin.field("Sorted by").send_keys("activity, oldest")
     press(admin, "Show")
     times = [cell.text for cell in admin.all("td[data-label=Active]")]
     assert times == sorted(times)
