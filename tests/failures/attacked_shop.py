@@ -136,8 +136,12 @@ def add_views(app, sessions, csrf):  # noqa: C901 - one small view after the oth
     @view("/clear")
     def clear():
         session.clear()
-        if "then" in request.args:
-            session["then"] = request.args["then"]
+        return "cleared"
+
+    @view("/begin-anew")
+    def begin_anew():
+        session.clear()
+        session["then"] = request.args.get("then")
         return "cleared"
 
     @view("/renew")
@@ -180,15 +184,18 @@ def add_views(app, sessions, csrf):  # noqa: C901 - one small view after the oth
 #: Pages that write nothing for somebody who has no session.
 READING = [
     *("/read", "/everything", "/logout", "/clear", "/renew", "/confirm", "/fresh", "/merge", "/people", "/revoke"),
-    *("/devices/", "/devices/end", "/devices/end-others", "/nowhere", "/static/none.css", "/erase"),
+    *("/devices/", "/devices/end", "/devices/end-others", "/devices/not-me", "/nowhere", "/static/none.css", "/erase"),
 ]
-WRITING = ["/json", "/nested", "/form", "/blind", "/login", "/user"]
-STAFF = ["/admin/sessions/", "/admin/sessions/overview", "/admin/sessions/session/", "/admin/sessions/revoke"]
+WRITING = ["/json", "/nested", "/form", "/blind", "/login", "/user", "/begin-anew"]
+STAFF = [
+    f"/admin/sessions/{page}"
+    for page in ("", "overview", "session", "audit", "export.csv", "export.json", "revoke", "revoke-user", "revoke-all")
+]
 ODD = [
     *("", "0", "-1", "$where", "a.b", "%", "%00", "~t", "data", "_id", "expires_at", "token", "_fresh", "_user_id"),
     *("\x00", "\ud800", "\udfff\ud800", "\U0010ffff", "é" * 30, " ", "\r\n", "a\tb", "__proto__", "constructor"),
     *("null", "true", "[]", "{}", "NaN", "1e999", "9" * 400, "0x10", "١٢٣", "' or 1=1", "<script>", "../../etc", "."),
-    *("csrf_token", "theme", "name", "visits", "tags", "prefs", "scores", "seen_at", "user_id", "_cls"),
+    *("theme", "name", "visits", "tags", "prefs", "scores", "seen_at", "user_id", "_cls"),
     *("previous", "deadline", "ended_at", "permanent", "2020-01-01T00:00:00", "9999-12-31T23:59:59.999999+14:00"),
 ]
 
@@ -284,7 +291,8 @@ class Attacker:
     # -- how it sends it -------------------------------------------------------------------------------------------
 
     def arguments(self):
-        names = ["key", "pop", "user", "sid", "token", "then", "after", "state", "order", "device", "permanent", "next"]
+        names = ["key", "pop", "user", "sid", "token", "then", "after", "state", "order", "permanent", "next"]
+        names += ["q", "id", "since", "until", "before", "actor", "all"]
         chosen = self.chance.sample(names, self.chance.randrange(5))
         return "&".join(f"{name}={self.quoted(self.page_key() if name == 'after' else self.text())}" for name in chosen)
 
@@ -313,6 +321,7 @@ class Attacker:
                 "csrf_token": self.form(),
                 self.text(): self.text(),
             }
+            fields |= {name: "1" for name in ("confirmed", "keep") if self.chance.random() < 0.5}
             data = "&".join(f"{self.quoted(name)}={self.quoted(value)}" for name, value in fields.items())
             return {"data": data, "content_type": "application/x-www-form-urlencoded"}
         return {
@@ -327,8 +336,6 @@ class Attacker:
         """One request; its status."""
         chance = self.chance
         path = chance.choice(paths or [*READING, *WRITING, *STAFF])
-        if path.endswith("/session/"):
-            path += self.quoted(self.text())
         headers = {"User-Agent": self.raw() * chance.choice([1, 60])}
         if staff and path in STAFF:
             headers["X-Staff"] = "yes"

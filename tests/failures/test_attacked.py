@@ -13,12 +13,12 @@ FEW, MANY = 500, 10_000
 
 
 @pytest.fixture
-def attacked(client):
+def attacked(mongo_server):
     """The application, with a database of its own, in production."""
     database = f"attacked_{uuid.uuid4().hex[:12]}"
-    app = make_app(client, database)
-    yield app
-    client.drop_database(database)
+    with mongo_server.client() as client:
+        yield make_app(client, database)
+        client.drop_database(database)
 
 
 def attack(app, seed, count):
@@ -59,6 +59,7 @@ def test_a_few_hundred_requests(attacked, quiet):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(300)
 def test_ten_thousand_requests(attacked, quiet):
     """The same for longer."""
     attack(attacked, 3, MANY)
