@@ -19,6 +19,8 @@ from flask_mongo_session.mongo.circuit_breaker import BREAKER_FAILURES
 from flask_mongo_session.session.state import token_hash
 
 LIMIT = 1.0
+#: Seconds after which waiting for the driver is given up.
+PATIENCE = 20.0
 CART, SEVEN = {"cart": "book"}, {"user_id": "7"}
 LATER = dt.datetime(2100, 1, 1, tzinfo=dt.timezone.utc)
 WIDE = {f"k{number}": number for number in range(150)}
@@ -72,7 +74,11 @@ class Tab:
         return self._sessions.find_one({"_id": self.sid})
 
     def seen(self):
-        response = self.get("/all")
+        """What the session holds, once the driver has found its server again."""
+        deadline = time.monotonic() + PATIENCE
+        while (response := self.get("/all")).status_code == 503 and time.monotonic() < deadline:
+            pass
+
         assert response.status_code == 200
         return response.json
 
