@@ -189,13 +189,17 @@ def outcome(results, output):
 
 @pytest.fixture
 def same_with_our_sessions(unpack, run_suite, mongo_server):
-    """Run a library's suite as it is, then with our sessions: the same tests pass, and ours were really used."""
+    """Run a library's suite with our sessions: the tests pass that pass without us, and ours were really used.
+
+    Where all of them do, nothing is left to compare.
+    """
 
     def same_with_our_sessions(library, **needs):
         suite = Suite(library, **needs)
         folder = unpack(library, version=suite.version)
         database = f"compat_{library.lower().replace('-', '_')}"
-        plain, ours = run_suite(folder, suite=suite), run_suite(folder, suite=suite, database=database)
+        ours = run_suite(folder, suite=suite, database=database)
+        plain = run_suite(folder, suite=suite) if ours.failed or ours.skipped else ours
         print(f"{library}, as it is: {len(plain.passed)} passed; failed: {sorted(plain.failed) or 'none'}")  # noqa: T201 - for people, with -rP
         assert not ours.failed - plain.failed, ours.output
         assert ours.passed >= plain.passed, sorted(plain.passed - ours.passed)
