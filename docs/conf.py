@@ -14,16 +14,20 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 
 #: What other projects document: no inventory of theirs is fetched, so that the build needs no network.
+_ELSEWHERE = "blinker|bson|collections|datetime|dt|enum|flask|mongoengine|pathlib|pymongo|t|typing|weakref|werkzeug"
+#: Types of arguments that users get from the package or need not know.
+_INSIDE = r"flask_mongo_session\.(config|document|extension|management|mongo|session|storage|web)\..*"
 nitpick_ignore_regex = [
-    (r"py:.*", r"(blinker|bson|collections|datetime|enum|flask|mongoengine|pymongo|typing|weakref|werkzeug)\..*"),
-    (r"py:.*", r"(TypeError|ValueError|RuntimeError|KeyError)"),
+    ("py:.*", rf"({_ELSEWHERE})\..*"),
+    ("py:.*", "(Key|Runtime|Type|Value)Error"),
+    ("py:class", _INSIDE),
+    ("py:class", "Client|Connection|Database|Finding|Flask|MongoSession|Series|SessionConfig|Store"),
+    ("py:data", "MESSAGES|session"),
 ]
-
-#: Names that docstrings take from elsewhere.
-nitpick_ignore = [("py:data", "session"), ("py:data", "MESSAGES"), ("py:class", "MongoSession")]
 
 copybutton_prompt_text = "$ "
 

@@ -132,6 +132,14 @@ def test_readme_application_works(mongo_server, tmp_path, monkeypatch):
     stop(namespace)
 
 
+def test_links_of_the_readme_lead_somewhere():
+    """Every relative link and picture of the README is there (Sphinx checks those of the other pages)."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text_of(README))
+
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
 def test_config_table_is_complete():
     """The table names every key that is read, and no other."""
     table = text_of(REFERENCE / "configuration.md").partition("<!-- config-table -->")[2].partition("\n\n")[0]
