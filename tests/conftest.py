@@ -105,6 +105,7 @@ def make_app(database):
             SESSION_MONGODB_DB=database.name,
             SESSION_CLEANUP_INTERVAL=0,
             SESSION_AUTO_INDEX=False,
+            SESSION_MONGODB_TIMEOUT=6,  # the machine may be busy
         )
         app.config.update(config)
         app.extensions["sessions"] = MongoSession(app, model=model)

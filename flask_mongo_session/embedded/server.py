@@ -216,11 +216,11 @@ class EmbeddedServer:
 
     def _try_lock_users(self) -> int | None:
         path = self.folder / USERS_LOCK
-        make_private_folder(self.folder)
         try:
+            make_private_folder(self.folder)
             users = open_private(path, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
-            if self.temporary:  # a supervisor has removed it since it was made
+            if self.temporary:  # a supervisor has removed it since it was made, or seen
                 return None
             raise
 

@@ -17,6 +17,9 @@ CODEC_OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 
+#: The same, but dates come without a time zone and mean UTC: making them aware takes the driver most of its time.
+BARE_DATES: CodecOptions[dict[str, t.Any]] = CODEC_OPTIONS.with_options(tz_aware=False, tzinfo=None)
+
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 MILLISECOND = dt.timedelta(milliseconds=1)
 
@@ -29,3 +32,10 @@ def milliseconds(moment: dt.datetime) -> int:
 def moment(ms: float) -> dt.datetime:
     """The reverse of :func:`milliseconds`."""
     return EPOCH + int(ms) * MILLISECOND
+
+
+def make_aware(document: dict[str, t.Any]) -> None:
+    """Turn the dates that a document holds, not those inside its values, into aware ones (UTC), in place."""
+    for name, value in document.items():
+        if isinstance(value, dt.datetime):
+            document[name] = value.combine(value, value.time(), dt.timezone.utc)  # a fifth of the time of replace()

@@ -21,6 +21,7 @@ from flask_mongo_session.document.mapper import DocumentMapper, Update, warn_of_
 from flask_mongo_session.document.record import Document, StoredSession
 from flask_mongo_session.document.standing import GRACE, Missing, Standing, damage_of, standing, why_gone
 from flask_mongo_session.exceptions import DamagedDocument, SessionStoreUnavailable, SessionTooLarge
+from flask_mongo_session.mongo.bson_types import make_aware
 from flask_mongo_session.mongo.connection import Connection
 from flask_mongo_session.mongo.operation import Operation
 
@@ -107,6 +108,10 @@ class SessionRepository:
             now = connection.clock.known() or connection.now()
 
         record = batch[0] if batch else None
+        if record is not None:
+            make_aware(record)
+            if "previous" in record and isinstance(record["previous"], dict):
+                make_aware(record["previous"])
         overtaken = began is not None and record is not None and record.get("token") != token
         judged = standing(record, token, connection.clock.at(t.cast("float", began)) if overtaken else None, now)
         if judged is Standing.GONE:

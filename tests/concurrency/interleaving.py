@@ -43,7 +43,7 @@ class Interleaver(monitoring.CommandListener):
 
         Returns what each returned, in their order; raises what one of them raised.
         """
-        workers = [_Worker(self, request, self._turn) for request in requests]
+        workers = [_Worker(self, request, self._turn, number) for number, request in enumerate(requests)]
         for worker in workers:
             worker.start()
         while waiting := self._all_stopped(workers):
@@ -72,9 +72,9 @@ class Interleaver(monitoring.CommandListener):
 
 
 class _Worker(threading.Thread):
-    def __init__(self, interleaver, request, turn):
+    def __init__(self, interleaver, request, turn, number):
         super().__init__(daemon=True)
-        self.interleaver, self.request, self.turn = interleaver, request, turn
+        self.interleaver, self.request, self.turn, self.number = interleaver, request, turn, number
         self.point, self.done, self.error, self.result = None, False, None, None
 
     def run(self):
@@ -159,11 +159,16 @@ def live(app):
 
 
 def add_views(app, interleaver):
-    """Views to overlap: one for everything that a request may do to its session, and then wait if ``?slow``."""
+    """Views to overlap: one for everything that a request may do to its session.
+
+    With ``?begun`` it waits before it does that, with ``?slow`` after it.
+    """
     app.extensions["interleaver"] = interleaver
     for number, (rule, act) in enumerate(ACTS.items()):
 
         def view(act=act, **arguments):
+            if "begun" in request.args:
+                app.extensions["interleaver"].stop("view")
             answer = act(**arguments)
             if "slow" in request.args:
                 app.extensions["interleaver"].stop("view")
@@ -182,6 +187,33 @@ def _change(key, value):
     before = session.get("secret")
     session[key] = value
     return before
+
+
+def _count(key, *, waits):
+    """Read, and write what follows from it, at once or a long time later."""
+    before = session.get("n", 0)
+    if waits:
+        current_app.extensions["interleaver"].stop("view")
+    session.update({"n": before + 1, key: before})
+
+
+def _mark(value):
+    """Write what is meant for the user whom this request sees."""
+    user = session.get("user_id")
+    session[f"mark_{value}"] = user
+    return user
+
+
+def _sign_in(user):
+    """As ``/login``, with something that is the user's own."""
+    session["user_id"] = user
+    session["owner"] = user
+
+
+def _sign_in_anew(user):
+    """As Flask's tutorial does it."""
+    session.clear()
+    _sign_in(user)
 
 
 def _nested(value):
@@ -219,6 +251,9 @@ ACTS = {
     "/read/<key>": lambda key: session.get(key),
     "/write/<key>/<value>": lambda key, value: session.update({key: value}),
     "/change/<key>/<value>": _change,
+    "/count/<key>": lambda key: _count(key, waits=False),
+    "/count-late/<key>": lambda key: _count(key, waits=True),
+    "/mark/<value>": _mark,
     "/nested/<value>": _nested,
     "/increment/<key>": lambda key: session.increment(key),
     "/append/<key>/<value>": lambda key, value: session.append(key, value, limit=5),
@@ -228,9 +263,14 @@ ACTS = {
     "/permanent": lambda: setattr(session, "permanent", True),
     "/deadline/<int:seconds>": _set_deadline,
     "/regenerate": lambda: session.regenerate(),
+    "/confirm": lambda: session.confirm(),
     "/login/<user>": lambda user: session.update(user_id=user),
     "/login-anew/<user>": _log_in_anew,
+    "/sign-in/<user>": _sign_in,
+    "/sign-in-anew/<user>": _sign_in_anew,
+    "/remembered/<user>": lambda user: session.update(_fresh=False, user_id=user),
     "/logout": lambda: session.clear(),
+    "/clear-and-write/<key>": lambda key: (session.clear(), session.update({key: 1}))[0],
     "/logout-user": lambda: session.pop("user_id", None),
     "/logout-then-fail": _log_out_then_fail,
     "/merge/<token>": lambda token: session.merge(token),

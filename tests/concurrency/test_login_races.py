@@ -9,10 +9,13 @@ import pytest
 from interleaving import USER, in_order, live, store_of
 
 ROUNDS = 12
-SOAK_ROUNDS = 500
+SOAK_ROUNDS = 100
 
 IN_FLIGHT = {"reading": "/read/cart?slow", "writing": "/change/note/1?slow", "writing blind": "/write/blind/1?slow"}
-LOG_INS = {"setting the user": "/login", "clearing first": "/login-anew"}
+#: Each leaves something of the user's own in the session.
+LOG_INS = {"setting the user": "/sign-in", "clearing first": "/sign-in-anew"}
+#: Writes what is meant for the user whom it sees.
+MARKING = {"marking": "/mark/x?slow", "marking late": "/mark/y?begun"}
 
 everyday_and_soak = pytest.mark.parametrize(
     "count",
@@ -41,18 +44,18 @@ class Visit:
         #: The requests whose responses brought a cookie, in the order of their arrival.
         self.bringers = []
 
-    def request(self, name, path, *, late):
+    def request(self, name, path, *, late, deletions=0):
         def send():
             response = self.browser.get(path, cookie=self.cookie, late=late)
             assert response.status_code == 200
-            assert self.browser.deletions == 0, name
+            assert self.browser.deletions <= deletions, name
             if "Set-Cookie" in response.headers:
                 self.bringers.append(name)
 
         return send
 
-    def run(self, choose, log_ins, *, late):
-        requests = {**log_ins, **IN_FLIGHT}
+    def run(self, choose, log_ins, *, late, others=IN_FLIGHT):
+        requests = {**log_ins, **others}
         self.browser.interleaver.run([self.request(name, path, late=late) for name, path in requests.items()], choose)
 
     @property
@@ -126,12 +129,66 @@ def test_of_two_log_ins_in_parallel_the_later_one_stands(web, browse, log_ins, c
         visit, (first, second) = Visit(web, browse), log_ins
         both = {"7": f"{first}/7", "8": f"{second}/8"}
 
-        visit.run(random.Random(seed).choice, both, late=True)
+        visit.run(random.Random(seed).choice, both, late=True, others=IN_FLIGHT | MARKING)
 
         last = [name for name in visit.bringers if name in both][-1]
         assert visit.user == last, (seed, visit.bringers)
-        users = sorted(document["user_id"] for document in live(web) if "user_id" in document)
-        assert users == ["7", "8"]
+        assert check_each_has_its_own(web) == ["7", "8"]
+        visit.check_old_cookie_is_worthless()
+
+
+@everyday_and_soak
+@pytest.mark.parametrize(
+    "then", [["/sign-in/8"], ["/logout-user", "/sign-in/8"], ["/logout", "/sign-in/8"]], ids=" ".join
+)
+def test_one_user_after_the_other_finds_nothing_of_the_first(web, browse, then, count):
+    """Nor what requests of the first, under way all the while, computed for them; nobody in between changes that."""
+    for seed in range(count):
+        visit = Visit(web, browse)
+        visit.browser.get("/sign-in/7")
+        visit.cookie = visit.browser.cookie
+        visit.bringers.clear()
+
+        def other_tab(visit=visit):
+            assert [visit.browser.get(path).status_code for path in then] == [200] * len(then)
+
+        slow = {**MARKING, "writing": "/change/note/1?slow", "in place": "/nested/late?slow"}
+        requests = [visit.request(name, path, late=False, deletions=1) for name, path in slow.items()]
+        visit.browser.interleaver.run([*requests, other_tab], random.Random(seed).choice)
+
+        assert visit.user == "8", (seed, visit.bringers)
+        assert check_each_has_its_own(web) == ["8"]
+
+
+def check_each_has_its_own(app):
+    """Nothing of any user is in a session of another; whose sessions there are."""
+    documents = live(app)
+    for document in documents:
+        data, user = document["data"], document.get("user_id")
+        assert data.get("owner") == user, document
+        assert {data.get("mark_x"), data.get("mark_y")} <= {None, user}, document
+
+    return sorted(document["user_id"] for document in documents if "user_id" in document)
+
+
+@everyday_and_soak
+@every_log_in
+def test_a_double_clicked_log_in_ends_logged_in(web, browse, log_in, count):
+    """Whichever answer comes last, its cookie works; what both had loaded before the first of them is not lost."""
+    for seed in range(count):
+        visit, chance = Visit(web, browse), random.Random(seed)
+        both = {"first": f"{log_in}/{USER}", "second": f"{log_in}/{USER}"}
+
+        def choose(waiting, chance=chance):
+            early = [worker for worker in waiting if worker.number < 2 and worker.point in ("begin", "find")]
+            return chance.choice(early or waiting)
+
+        visit.run(choose, both, late=True)
+
+        assert visit.user == USER, (seed, visit.bringers)
+        assert check_each_has_its_own(web) == [USER, USER]
+        cart = visit.nobody.get("/read/cart", cookie=visit.browser.cookie).text
+        assert cart == ("full" if log_in == "/sign-in" else "None"), (seed, visit.bringers)
         visit.check_old_cookie_is_worthless()
 
 

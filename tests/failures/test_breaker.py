@@ -155,6 +155,7 @@ def test_a_refusal_is_said_once(connection, failing, caplog):
     assert lines == ["The session store refused: OperationFailure: code 13 (Unauthorized)"]
 
 
+@pytest.mark.soak
 def test_the_background_says_nothing_to_requests(connection, failing):
     """A command on the whole collection that fails, or takes longer than a request may, opens no breaker."""
     with failing("aggregate", errorCode=50):  # MaxTimeMSExpired

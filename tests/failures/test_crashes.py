@@ -244,6 +244,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("name", "applied", "point"), POINTS)
 def test_killed_with_two_tokens(visit, halted, name, applied, point):
     """Before the commit that cookie goes on working; after it all is done, reached by the newest token alone."""

@@ -80,7 +80,12 @@ def complaints(gunicorn):
 
 
 @pytest.mark.parametrize(
-    "worker_class", [("sync",), ("gthread", "--threads", "4"), GEVENT], ids=["sync", "gthread", "gevent"]
+    "worker_class",
+    [
+        pytest.param(("sync",), id="sync"),
+        pytest.param(("gthread", "--threads", "4"), id="gthread", marks=pytest.mark.soak),
+        pytest.param(GEVENT, id="gevent", marks=pytest.mark.soak),
+    ],
 )
 def test_gunicorn_preload(start, worker_class):
     """Three starts of each kind of worker, with warnings as errors."""

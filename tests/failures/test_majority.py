@@ -250,6 +250,7 @@ def test_a_first_visit_without_a_majority(nodes, worker, harm):
     assert browser.get("/all").json == CART
 
 
+@pytest.mark.soak
 def test_one_rotation_after_the_other_without_a_majority(nodes, worker):
     """The primary stores each, and nobody confirms it: never more than two tokens, of which one works all the while."""
     visitors = [Visitor(worker(), name) for name in ("regenerate", "confirm")]

@@ -77,6 +77,7 @@ def expired(number, seconds=60.0):
     return [{"_id": f"old{n}", "data": {}, "expires_at": now - ago} for n in range(number)]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(90)
 def test_sixteen_processes_sweep_once_an_interval(sixteen, stored):
     """Five intervals see five sweeps, each of which finds work; a killed sweeper's turn is taken in two intervals."""

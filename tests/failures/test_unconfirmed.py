@@ -336,7 +336,9 @@ def sessions_of_outage(outage):
     return config["SESSION_MONGODB"][config["SESSION_MONGODB_DB"]]["sessions"]
 
 
-@pytest.mark.parametrize(("known", "names"), [("nothing", ["regenerate"]), ("clock", [*ROTATIONS])])
+@pytest.mark.parametrize(
+    ("known", "names"), [("nothing", ["regenerate"]), pytest.param("clock", [*ROTATIONS], marks=pytest.mark.soak)]
+)
 def test_an_open_breaker_sends_no_cookie(outage, sessions_of_outage, sent, known, names):
     """A rotation that was never sent cannot have been stored: the cookie stays as it is, and works afterwards."""
     for rotation in map(ROTATIONS.get, names):
@@ -370,6 +372,7 @@ def test_an_open_breaker_keeps_both_tokens(outage, sessions_of_outage, sent, mon
     assert tab.parts[:2] == [parts[0], parts[2]]
 
 
+@pytest.mark.soak
 def test_an_open_breaker_and_a_log_out(outage, sessions_of_outage, sent):
     """The browser's cookie goes, although nothing was sent; whoever kept it is still let in."""
     for path in LOG_OUTS:

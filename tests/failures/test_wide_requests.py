@@ -239,6 +239,7 @@ def post_all(app):
     return codes
 
 
+@pytest.mark.soak
 def test_forty_of_them(app, running):
     """All are answered, and nothing is left running."""
     assert post_all(app) == [200] * POSTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import ClassVar
@@ -105,14 +106,21 @@ def test_conflict_over_another_index(connection, sessions):
     assert sessions.index_information()["cart_1"]["unique"] is True
 
 
+@contextlib.contextmanager
+def joined_threads():
+    """Waits for the threads that were started meanwhile, not for those of other tests."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def test_background_failure_is_a_warning(connection, sessions, caplog):
     """An index that cannot be built is a warning that names the command, and no more."""
     sessions.create_index("cart", unique=True, name="cart_1")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), joined_threads():
         build_in_background(connection, "sessions", models(ShopSession))
-        for thread in threading.enumerate():
-            if thread.name == "mongo-session-indexes":
-                thread.join(10)
 
     assert "flask sessions indexes" in caplog.text
 
@@ -124,8 +132,5 @@ def test_nothing_is_built_where_there_is_no_database():
     def nowhere():
         raise SetupError("There is no database.")
 
-    build_in_background(Connection(nowhere), "sessions", models())
-    for thread in threading.enumerate():
-        if thread.name == "mongo-session-indexes":
-            thread.join(10)
-            assert not thread.is_alive()
+    with joined_threads():
+        build_in_background(Connection(nowhere), "sessions", models())
