@@ -27,6 +27,7 @@ EMBEDDED = [
 ADMIN = ["flask-admin>=2,<3", "wtforms>=3.1,<4"]
 DEVICES = ["ua-parser>=1,<2"]
 ENCRYPTION = ["cryptography>=42"]
+METRICS = ["prometheus-client>=0.20,<1", "opentelemetry-api>=1.30,<2"]
 EXAMPLE = [*EMBEDDED, *ADMIN, *DEVICES, "flask-login>=0.6.3,<0.7", "flask-wtf>=1.2,<2"]
 
 setup(
@@ -60,7 +61,7 @@ setup(
     ],
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={
-        PACKAGE: ["py.typed", "contrib/**/templates/**/*", "contrib/**/static/**/*"],
+        PACKAGE: ["py.typed", "contrib/**/templates/**/*", "contrib/**/static/**/*", "contrib/**/translations/**/*"],
     },
     python_requires=">=3.10",
     install_requires=[
@@ -75,6 +76,7 @@ setup(
         "devices": DEVICES,
         "encryption": ENCRYPTION,
         "example": EXAMPLE,
+        "metrics": METRICS,
     },
     entry_points={
         # Commands need no entry point: the extension adds them to the application that it is installed on.

@@ -20,13 +20,13 @@ autodoc_typehints_format = "short"
 #: What other projects document: no inventory of theirs is fetched, so that the build needs no network.
 _ELSEWHERE = "blinker|bson|collections|datetime|dt|enum|flask|mongoengine|pathlib|pymongo|t|typing|weakref|werkzeug"
 #: Types of arguments that users get from the package or need not know.
-_INSIDE = r"flask_mongo_session\.(config|document|extension|management|mongo|session|storage|web)\..*"
+_INSIDE = r"flask_mongo_session\.(config|contrib|document|extension|management|mongo|session|storage|web)\..*"
 nitpick_ignore_regex = [
     ("py:.*", rf"({_ELSEWHERE})\..*"),
     ("py:.*", "(Key|Runtime|Type|Value)Error"),
     ("py:class", _INSIDE),
-    ("py:class", "Client|Connection|Database|Finding|Flask|MongoSession|Series|SessionConfig|Store"),
-    ("py:data", "MESSAGES|session"),
+    ("py:class", "AuditRecord|Client|Connection|Database|Finding|Flask|MongoSession|NewLogin|Series|SessionConfig|Store"),
+    ("py:(data|exc|func)", "MESSAGES|session|ConfigurationError|is_new"),
 ]
 
 copybutton_prompt_text = "$ "

@@ -1,10 +1,12 @@
-"""Pages for what goes wrong. When the database is what went wrong, they do without the session and the customer."""
+"""Pages for what goes wrong. They stand on their own: no session, no customer, no style sheet that may be away, too."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
+import base64
+import hashlib
+from pathlib import Path
 
-from flask import Flask, render_template
+from flask import Flask, current_app
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
@@ -19,33 +21,34 @@ TITLES = {
     500: "Something broke",
     503: "The shop is closed for a moment",
 }
+CLOSED = "Our database does not answer. Nothing of yours is lost. Please try again in a moment."
+
+STYLE = (Path(__file__).parent / "templates" / "error.css").read_text(encoding="utf-8")
+
+# What the Content-Security-Policy allows beside the style sheet.
+STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 
 def init_app(app: Flask) -> None:
     """Answer every error with a page in the shop's clothes."""
     app.register_error_handler(HTTPException, http_error)
-    app.register_error_handler(PyMongoError, database_error)
+    app.register_error_handler(SessionStoreUnavailable, closed)
+    app.register_error_handler(PyMongoError, closed)
 
 
 def http_error(error: HTTPException) -> tuple[str, int, list[tuple[str, str]]]:
     """The error's status and headers (``Retry-After``, ``Allow``), with our own body.
 
-    A page for a fault of ours stands on its own: a session that could not be read or saved looks like an empty one,
-    and the customer would seem to be logged out.
+    Rendered without context processors: Flask-Login's would ask the session who is looking.
     """
     status = error.code or 500
     headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
-    details = {"status": status, "title": TITLES.get(status, error.name), "detail": error.description}
-    skeleton = "base.html" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "layout.html"
+    page = current_app.jinja_env.get_template("error.html")
+    title = TITLES.get(status, error.name)
 
-    try:
-        page = render_template("error.html", skeleton=skeleton, **details)
-    except (SessionStoreUnavailable, PyMongoError):
-        page = render_template("error.html", skeleton="layout.html", **details)
-
-    return page, status, headers
+    return page.render(status=status, title=title, detail=error.description, style=STYLE), status, headers
 
 
-def database_error(error: PyMongoError) -> tuple[str, int, list[tuple[str, str]]]:
-    """A product or customer could not be read or written: the same 503 as for a session."""
-    return http_error(ServiceUnavailable("Our database does not answer. Please try again shortly.", retry_after=2))
+def closed(error: SessionStoreUnavailable | PyMongoError) -> tuple[str, int, list[tuple[str, str]]]:
+    """A session, a product or a customer could not be read or written."""
+    return http_error(ServiceUnavailable(CLOSED, retry_after=getattr(error, "retry_after", 2)))

@@ -25,7 +25,8 @@ from flask_mongo_session import SessionDocument
 
 from .database import database
 
-THEMES = ("light", "dark")
+# "system" follows the visitor's device.
+THEMES = ("system", "light", "dark")
 
 # Checked when the e-mail is unknown, so that the answer takes as long as for a wrong password.
 NOBODY = generate_password_hash("nobody has this password")
@@ -34,7 +35,7 @@ NOBODY = generate_password_hash("nobody has this password")
 class ShopSession(SessionDocument):
     """What the shop knows about a visit. ``cart`` holds one product id per piece: two mugs are the same id twice."""
 
-    theme = StringField(choices=THEMES, default="light")
+    theme = StringField(choices=THEMES, default="system")
     cart = ListField(ObjectIdField())
 
     meta = {"collection": "shop_sessions", "indexes": ["cart"]}

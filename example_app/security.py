@@ -9,9 +9,11 @@ from pathlib import Path
 
 from flask import Flask, Response, request
 
+from .errors import STYLE_HASH
+
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        f"default-src 'none'; style-src 'self' '{STYLE_HASH}'; img-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",

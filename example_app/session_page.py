@@ -23,6 +23,12 @@ DECLARED = set(ShopSession._fields) - set(SessionDocument._fields)
 # Flask-WTF's secret and Flask-Login's fingerprint of the browser: yours, but not for who looks over your shoulder.
 HIDDEN = ("csrf_token", "_id")
 
+NOW = {
+    "system": "The shop is as light or dark as your device.",
+    "light": "The shop is light now.",
+    "dark": "The shop is dark now.",
+}
+
 # {"$oid": "…"} and {"$date": "…"}, which would take three lines each.
 TAGGED = re.compile(r'\{\s+("\$\w+": "[^"]*")\s+\}')
 
@@ -57,7 +63,7 @@ def show() -> str:
 
 @blueprint.route("/theme", methods=["GET", "POST"])
 def theme() -> str | Response | tuple[str, int]:
-    """Light or dark. Anything else is refused by the session's field, whose message is shown."""
+    """As the device, light or dark. Anything else is refused by the session's field, whose message is shown."""
     form = ThemeForm()
 
     if not form.validate_on_submit():
@@ -69,7 +75,7 @@ def theme() -> str | Response | tuple[str, int]:
         refuse(form.theme, str(error))
         return render_template("session/theme.html", form=form, themes=THEMES), 422
 
-    flash(f"It is {form.theme.data} now.", "success")
+    flash(NOW[form.theme.data], "success")
 
     return redirect(asked_for("catalogue.index"))
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import os
 import re
+import sys
 import typing as t
 import warnings
 from dataclasses import dataclass, fields
@@ -25,6 +27,7 @@ DEFAULT_DATABASE = "flask_session"
 #: Seconds; beyond it dates would run over.
 _LONGEST = 365_000 * 24 * 60 * 60
 _PREFIX = "SESSION_MONGO"
+_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120 - to compare it with the file names of frames
 _QUOTED = """(?s)["'].*["']"""
 _NOT_IN_A_DATABASE = r'[/\\. "$\0]'
 _NOT_IN_A_COLLECTION = r"[$\0]|^\.|\.\.|\.$"
@@ -56,6 +59,7 @@ class SessionConfig:
     max_per_user: tuple[int, str] | None = None
     encryption_keys: tuple[str | bytes, ...] | t.Callable[[], t.Any] | None = None
     admin_hide: tuple[str, ...] = ("csrf_token", "_id")
+    audit_lifetime: dt.timedelta = dt.timedelta(days=90)
 
     def __repr__(self) -> str:
         """Without the URI's password and the encryption keys."""
@@ -114,7 +118,16 @@ def _refuse_unknown(config: t.Mapping[str, t.Any]) -> None:
     without_effect = [key for key in _REPLACED if config.get(key) not in (None, "mongodb")]
     if without_effect:
         reasons = "; ".join(f"{key}: {_REPLACED[key]}" for key in without_effect)
-        warnings.warn(f"Configuration keys without effect: {reasons}.", stacklevel=4)
+        warnings.warn(f"Configuration keys without effect: {reasons}.", stacklevel=_level_of_the_application())
+
+
+def _level_of_the_application() -> int:
+    """The stack level, for a warning of the caller's, of the code that set the extension up."""
+    frame, level = sys._getframe(1), 1  # noqa: SLF001 - what `warnings` itself uses
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+
+    return level
 
 
 def _wrong_type(key: str, value: t.Any, wanted: str) -> t.NoReturn:
@@ -220,6 +233,8 @@ def _write_concern(key: str, value: t.Any) -> str | int:
         _wrong_type(key, value, '"majority", the name of a custom concern, or a number of nodes')
     if value == "" or (isinstance(value, int) and value < 1):
         raise ConfigurationError(f"{key} must be at least 1: with 0 nobody would confirm that a session was stored.")
+    if value != "majority" and isinstance(value, str) and difflib.get_close_matches(value.lower(), ["majority"]):
+        raise ConfigurationError(f"{key} is {value!r}; did you mean 'majority'?")
 
     return value
 
@@ -285,4 +300,5 @@ _PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "max_per_user": _optional(_per_user),
     "encryption_keys": _optional(_key_ring),
     "admin_hide": _names,
+    "audit_lifetime": _positive_duration,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import typing as t
 import weakref
 
@@ -11,13 +12,17 @@ from pymongo.uri_parser import parse_uri
 
 from .config import DEFAULT_DATABASE, SessionConfig
 from .document.model import Session, SessionDocument
-from .document.record import SessionInfo
+from .document.record import SessionInfo, user_text
 from .exceptions import SetupError
-from .management.privacy import check_user, describe, erase_user, export_user
+from .management.privacy import check_user, describe, export_user
+from .management.revocation import Revocations
 from .management.statistics import Figures, measure
 from .mongo.connection import Connection, client_for
-from .storage.user_sessions import ANYBODY, Anybody, UserSessions
+from .storage.marks import Marks
+from .storage.user_sessions import ANYBODY, Anybody, Keep, UserSessions
 from .store import MongoSessionStore, check_model
+from .web import login_id
+from .web.actor import current_actor
 from .web.interface import MongoSessionInterface
 
 if t.TYPE_CHECKING:
@@ -26,6 +31,7 @@ if t.TYPE_CHECKING:
 
     from .encryption import Sealer
     from .management.doctor import Finding
+    from .storage.audit import AuditRecord
 
 _NAME = "mongo_session"
 
@@ -84,6 +90,7 @@ class MongoSession:
             auto_index=config.auto_index,
             ttl_index=config.ttl_index,
             user_keys=config.user_key,
+            audit_lifetime=config.audit_lifetime,
         )
         store.repository.speak_for(app)
         app.extensions[_NAME] = MongoSessionState(store, self.model, config, self)
@@ -128,33 +135,78 @@ class MongoSession:
         """Live sessions of everybody, those that expire last first; one indexed query."""
         return self._user_sessions.listed(limit=limit)
 
-    def revoke(self, session_id: str, user_id: t.Any | Anybody = ANYBODY) -> bool:
+    def with_prefix(self, prefix: str, limit: int = 10) -> list[SessionInfo]:
+        """Live sessions whose id begins with *prefix*, by id: what a shortened id may mean; one indexed query."""
+        return self._user_sessions.with_prefix(prefix, limit)
+
+    def revoke(self, session_id: str, user_id: t.Any | Anybody = ANYBODY, *, actor: str | None = None) -> bool:
         """End a session; with *user_id* only when it is that user's, and never for nobody (``None``).
 
-        Whether there was such a live one.
+        Whether there was such a live one. *actor* is who does it, for :meth:`audit` and the signal; by default the
+        request's user, or who typed the command.
         """
-        return self._user_sessions.end(session_id, user_id)
+        return self._revocations(actor).revoke(session_id, user_id)
 
-    def revoke_user(self, user_id: t.Any, keep: str | None = None) -> int:
-        """End all sessions of a user but *keep* (a session id); how many there were.
+    def revoke_user(self, user_id: t.Any, keep: Keep = None, *, actor: str | None = None) -> int:
+        """End all sessions of a user but *keep* (a session id, or several); how many there were.
 
-        None that was logged in before the call survives it, requests in flight included. Raises :exc:`TypeError` for
-        ``None``.
+        None that was logged in before the call survives it, requests in flight included; the user's :meth:`login_id`
+        changes. *actor* as in :meth:`revoke`. Raises :exc:`TypeError` for ``None``.
+        """
+        return self._revocations(actor).revoke_user(user_id, keep)
+
+    def revoke_all(self, keep: Keep = None, *, actor: str | None = None) -> int:
+        """End everybody's sessions but *keep* (a session id, or several), in batches; how many there were.
+
+        Takes two seconds, and about a minute for a million sessions. When it returns, no session is left in which
+        anybody was logged in before, nor does a request that began before store one afterwards: whoever logs in while
+        it runs may have to do so once more. Every :meth:`login_id` changes. *actor* as in :meth:`revoke`.
+        """
+        return self._revocations(actor).revoke_all(keep)
+
+    def not_before(self, user_id: t.Any = None) -> dt.datetime | None:
+        """When the user's sessions, or everybody's, were revoked last (UTC); ``None``: never. One query.
+
+        For what carries a date of its own, such as an API token. For Flask-Login see :meth:`login_id`.
+        """
+        return Marks(self.store.repository).of(user_text(user_id)).not_before
+
+    def login_id(self, user_id: t.Any) -> str:
+        """What ``get_id()`` of a Flask-Login user returns so that its remember-me cookies end with a revocation.
+
+        Raises :exc:`TypeError` for ``None``. One query, at log-in. :meth:`user_behind` is the way back.
         """
         check_user(user_id)
-        return self._user_sessions.end_all(user_id, keep)
+        return login_id.login_id(Marks(self.store.repository), str(user_text(user_id)))
+
+    def user_behind(self, login: str) -> str | None:
+        """The user's id in a :meth:`login_id`, for a Flask-Login ``user_loader``; ``None`` once it was revoked.
+
+        Sends a query when a remember-me cookie logs somebody in, and at the first request after a log-in.
+        """
+        state = self.state
+        return login_id.user_behind(Marks(state.store.repository), login, state.config.user_key)
+
+    def audit(self, limit: int = 50, **filters: t.Any) -> list[AuditRecord]:
+        """Who ended whose sessions, newest first: the revocations of the last ``SESSION_AUDIT_LIFETIME``.
+
+        *filters*: ``user_id`` (whose sessions), ``actor``, ``session_id``, ``action``, ``since`` and ``until`` (dates),
+        ``before`` (the ``id`` of a record: those older than it, for the next page).
+        """
+        return self.store.audit.find(limit, **filters)
 
     def export_user(self, user_id: t.Any) -> dict[str, t.Any]:
         """All that is stored in the user's sessions, ready for JSON, without any token."""
         return export_user(self.store.repository, user_id)
 
-    def erase_user(self, user_id: t.Any, keep: str | None = None) -> int:
+    def erase_user(self, user_id: t.Any, keep: Keep = None, *, actor: str | None = None) -> int:
         """Remove all that is stored of the user's sessions, expired ones too; how many of them were alive.
 
         *keep* is the id of a session that stays as it is, so that a view may clear its own and go on: what a request
-        writes into a session that was erased meanwhile is dropped. Raises :exc:`TypeError` for ``None``.
+        writes into a session that was erased meanwhile is dropped. *actor* as in :meth:`revoke`, whose record is what
+        remains. Raises :exc:`TypeError` for ``None``.
         """
-        return erase_user(self.store.repository, user_id, keep)
+        return self._revocations(actor).erase_user(user_id, keep)
 
     def describe(self, session_id: str) -> dict[str, t.Any] | None:
         """One stored session with its data, for people and JSON; values of ``SESSION_ADMIN_HIDE`` keys are masked."""
@@ -166,7 +218,10 @@ class MongoSession:
         return measure(self.store)
 
     def examine(self) -> list[Finding]:
-        """What is wrong, or worth a note, with the application's configuration and database."""
+        """What is wrong, or worth a note, with the application's configuration and database.
+
+        A database that is away is a finding, too, after those about the configuration.
+        """
         from .management.doctor import examine  # noqa: PLC0415 - only for those who ask
 
         app = self._app
@@ -181,6 +236,10 @@ class MongoSession:
     @property
     def _user_sessions(self) -> UserSessions:
         return UserSessions(self.store.repository)
+
+    def _revocations(self, actor: str | None) -> Revocations:
+        state = self.state
+        return Revocations(state.store, current_actor(actor, whole_address=state.config.track_device is True))
 
 
 def _connect(config: SessionConfig) -> Connection:

@@ -28,7 +28,8 @@ session_updated = _signals.signal("session-updated")
 #: ``"logout"``, ``"switch"``, ``"regenerate"``, ``"confirm"`` or ``"clear"``.
 session_regenerated = _signals.signal("session-regenerated")
 
-#: A session was ended before its time. Arguments: ``sid``, ``reason``: ``"logout"``, ``"revoked"`` or ``"merged"``.
+#: A session was ended before its time. Arguments: ``sid``; ``reason``: ``"logout"``, ``"revoked"`` or ``"merged"``;
+#: ``actor``: who revoked it, as far as known, ``None`` otherwise.
 session_destroyed = _signals.signal("session-destroyed")
 
 #: A cookie named no live session. Arguments: ``reason``: ``"forged"``, ``"unknown"``, ``"expired"`` or ``"damaged"``;

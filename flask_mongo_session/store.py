@@ -27,7 +27,7 @@ from .document.record import StoredSession, user_of
 from .exceptions import ConfigurationTypeError
 from .mongo.connection import Connection
 from .mongo.operation import BACKGROUND_SECONDS, Operation
-from .storage import indexes
+from .storage import audit, indexes
 from .storage.repository import SessionRepository, is_id
 
 if t.TYPE_CHECKING:
@@ -55,6 +55,7 @@ class MongoSessionStore:
     :param auto_index: whether the model's indexes are created in the background.
     :param ttl_index: whether the server removes expired records too, through a TTL index.
     :param user_keys: the session keys that may name the user; :meth:`commit` notes whose session it is.
+    :param audit_lifetime: how long it is kept who ended whose sessions.
     :param connection: instead of *database*, *timeout* and *write_concern*; nothing starts before :meth:`start` then.
     """
 
@@ -73,6 +74,7 @@ class MongoSessionStore:
         ttl_index: bool = False,
         user_keys: tuple[str, ...] = ("_user_id", "user_id"),
         connection: Connection | None = None,
+        audit_lifetime: dt.timedelta = audit.LIFETIME,
     ) -> None:
         check_model(model)
         resolve = model.default_database if database is None else (lambda: database)
@@ -87,6 +89,8 @@ class MongoSessionStore:
         #: The commands on one record.
         self.repository = SessionRepository(self.connection, self.collection_name, mapper, max_size)
         self.repository.speak_for(self)
+        #: Who ended whose sessions.
+        self.audit = audit.AuditLog(self.repository, audit_lifetime, auto_index=auto_index)
         self._ttl_index = ttl_index
         self._user_keys = user_keys
         self._auto_index = auto_index
@@ -221,8 +225,9 @@ class MongoSessionStore:
         return self.repository.now()
 
     def ensure_indexes(self) -> None:
-        """Create the model's missing indexes and wait for them, however long that takes."""
+        """Create the model's missing indexes, and the audit's, and wait for them, however long that takes."""
         indexes.ensure_indexes(self.connection, self.collection_name, self._index_models())
+        self.audit.ensure_indexes()
 
     def _index_models(self) -> list[IndexModel]:
         return indexes.index_models(self.model.index_specs(), ttl=self._ttl_index)

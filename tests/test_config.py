@@ -43,7 +43,7 @@ KEYS = {
     "SESSION_MONGODB_WRITE_CONCERN": (
         {"majority": ..., 1: 1, 3: 3, "dc": ...},
         [None, 1.0, True, ["majority"]],
-        [0, -1, ""],
+        [0, -1, "", "majorty", "Majority", "MAJORITY"],
     ),
     "SESSION_AUTO_INDEX": ({True: True, False: False}, [1, 0, "no", None], []),
     "SESSION_TTL_INDEX": ({True: True, False: False}, [1, "yes", None], []),
@@ -75,6 +75,7 @@ KEYS = {
         [0, (0, "refuse"), (3, "newest")],
     ),
     "SESSION_ENCRYPTION_KEYS": ({None: None, "a": ("a",), (b"b", "a"): ..., tuple: ...}, [1, (1,), {"a": 1}], [()]),
+    "SESSION_AUDIT_LIFETIME": ({60: MINUTE, MINUTE: MINUTE}, ["60", None, True], [0, -1, math.nan]),
     "SESSION_ADMIN_HIDE": ({"a": ("a",), ("a", "b"): ..., (): ()}, [None, 1, (1,)], []),
 }
 
@@ -258,4 +259,4 @@ def test_each_of_them_is_named(key, value, instead):
     with pytest.warns(UserWarning, match=f"{key}: .*{instead}") as heard:
         MongoSession(app)
 
-    assert len(heard) == 1
+    assert [one.filename for one in heard] == [__file__], "it points at the line that set the extension up"

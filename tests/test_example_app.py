@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.cookiejar
 import os
 import re
@@ -498,7 +500,9 @@ def once_open(customer: Customer, path: str) -> TestResponse:
 def stands_on_its_own(page: TestResponse) -> bool:
     """Whether a page is whole without the session: it neither greets the customer nor asks to log in."""
     said = page.text.partition("<main")[0] + page.text.partition("<footer")[2]
-    return not any(word in said for word in ("Ada", "Log in", "Log out", "Register", "Cart", "Your session"))
+    words = ("Ada", "Log in", "Log out", "Register", "Cart", "Your session")
+    alone = page.status_code < 400 or ("<link" not in page.text and "<style>" in page.text)
+    return alone and not any(word in said for word in words)
 
 
 def test_error_pages_do_without_sessions_that_are_away(ada: Customer, mongo_server_own: t.Any) -> None:
@@ -506,15 +510,17 @@ def test_error_pages_do_without_sessions_that_are_away(ada: Customer, mongo_serv
     cookie = ada.cookie
     mongo_server_own.kill()
 
-    for path in ("/", "/cart", "/session", "/account", "/account/devices/", "/put", "/admin/sessions/"):
+    for path in ("/cart", "/session", "/account", "/account/devices/", "/put", "/admin/sessions/"):
         page = ada.get(path)
         assert (page.status_code, CLOSED in page.text) == (503, True), path
         assert stands_on_its_own(page), path
         assert page.headers["Retry-After"]
         assert page.headers["Cache-Control"] == "no-store"
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    began = time.monotonic()
     missing = ada.get("/no/such/page")
     assert (missing.status_code, "There is nothing on this shelf" in missing.text) == (404, True)
+    assert time.monotonic() - began < 0.5  # asks nobody
     assert stands_on_its_own(missing)
     with ada.get("/static/shop.css") as style:
         assert style.status_code == 200
@@ -523,6 +529,32 @@ def test_error_pages_do_without_sessions_that_are_away(ada: Customer, mongo_serv
     mongo_server_own.start()
     assert once_open(ada, "/account").request.path == "/account"
     assert "Morning mug" in ada.get("/cart").text
+
+
+def test_products_are_served_while_sessions_are_away(ada: Customer, fragile: Flask, mongo_server_own: t.Any) -> None:
+    """As the shop last saw them, without cart and forms, within one time limit; and for visitors without a cookie."""
+    stranger = Customer(fragile.test_client())
+    ada.get("/")
+    cookie = ada.cookie
+    mongo_server_own.pause()
+    try:
+        for customer in (ada, stranger):
+            for path in ("/", "/product/morning-mug"):
+                began = time.monotonic()
+                page = customer.get(path)
+                assert time.monotonic() - began < 3.5, path
+                assert (page.status_code, "Morning mug" in page.text) == (200, True), path
+                assert "Your cart and your account will be back in a moment." in page.text
+                assert "<form" not in page.text
+                assert stands_on_its_own(page), path
+        assert ada.get("/product/no-such-thing").status_code == 404
+        assert ada.get("/cart").status_code == 503
+    finally:
+        mongo_server_own.resume()
+
+    assert (ada.cookie, stranger.cookie) == (cookie, None)
+    assert "Morning mug" in once_open(ada, "/cart").text
+    assert "Put into the cart" in ada.get("/product/morning-mug").text
 
 
 def test_a_session_that_cannot_be_saved_is_told_on_a_page_that_stands_on_its_own(
@@ -612,12 +644,17 @@ def test_a_form_without_its_token_is_refused(customer: Customer, shop: Flask, pa
 
 
 def test_every_response_carries_the_safe_headers(customer: Customer, staff: Customer) -> None:
-    """No script from anywhere, nothing inline, no frame, no sniffing, behind the counter too; caches keep no page."""
+    """No script, nothing inline but the error pages' style, no frame, no sniffing; caches keep no page."""
     for path in ("/", "/login", "/session", "/no/such/page", "/static/shop.css", "/account/devices/", *STAFF_PAGES):
         response = staff.get(path)
-        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
-        assert not re.search(r"<script|<style| style=| on\w+=", response.text)
+        assert not re.search(r"<script| style=| on\w+=", response.text)
+        for style in re.findall(r"<style>(.*?)</style>", response.text, re.DOTALL):
+            allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+            assert f"'sha256-{allowed}'" in policy
         response.close()
 
     assert customer.get("/login").headers["Cache-Control"] == "no-store"
@@ -675,6 +712,31 @@ def test_seed_fills_the_shop(shop: Flask) -> None:
     assert staff.get("/admin/sessions/").text.count('name="session_id"') > 40
     assert customer.user_id in staff.get(f"/admin/sessions/?user={customer.user_id}").text
     assert staff.get("/admin/sessions/overview").text.count("<svg") == 4
+
+
+def test_seeding_again_changes_nothing(shop: Flask) -> None:
+    """The same customers, visits and password; the staff stays logged in; a password of their own is kept."""
+    from example_app.models import ShopSession, User
+
+    def seed() -> str:
+        result = shop.test_cli_runner().invoke(args=["seed", "--customers", "3", "--sessions", "9"])
+        assert result.exit_code == 0, result.output
+        return re.search(r"log in as (\S+) with the password (.+)", result.output)[2]
+
+    password = seed()
+    robin = Customer(shop.test_client())
+    robin.post("/login", email="staff@example.com", password=password)
+    assert seed() == password
+    with shop.app_context():
+        assert User.objects.count() == 4
+        assert ShopSession.objects.count() == 10  # the nine, and Robin's
+    assert robin.get("/admin/sessions/").request.path == "/admin/sessions/"
+
+    fields = {"current": password, "password": "battery staple", "repeat": "battery staple"}
+    robin.post("/account/password", **fields)
+    assert seed() == "that you gave it"
+    with shop.app_context():
+        assert User.by_password("staff@example.com", "battery staple") is not None
 
 
 def test_seeding_logs_out_who_had_the_address_of_the_staff(customer: Customer, shop: Flask) -> None:

@@ -149,7 +149,7 @@ def test_destroyed(app, browser, heard, path):
     browser.get(path)
 
     assert [entry[:3] for entry in heard if entry[0] != "session_loaded"] == [
-        ("session_destroyed", app, {"sid": sid, "reason": "logout"})
+        ("session_destroyed", app, {"sid": sid, "reason": "logout", "actor": None})
     ]
 
 
@@ -162,7 +162,7 @@ def test_merged(app, browser, heard):
     browser.get(f"/merge/{token_of(other)}")
 
     assert names(heard) == ["session_loaded", "session_loaded", "session_updated", "session_destroyed"]
-    assert heard[-1][2] == {"sid": sid_of(other), "reason": "merged"}
+    assert heard[-1][2] == {"sid": sid_of(other), "reason": "merged", "actor": None}
 
 
 @pytest.mark.parametrize("reason", ["forged", "unknown", "expired", "damaged"])

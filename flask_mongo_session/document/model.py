@@ -129,6 +129,9 @@ class SessionDocument(Document):
             "expires_at",
             {"fields": ["user_id"], "sparse": True},
             {"fields": ["last_user_id"], "sparse": True},
+            {"fields": ["touched_at"], "sparse": True},
+            {"fields": ["ip"], "sparse": True},
+            {"fields": ["user_agent"], "sparse": True},
         ],
         "index_cls": False,
     }

@@ -143,7 +143,23 @@ def user_text(user: t.Any) -> str | None:
     if user is None:
         return None
 
-    return str(user).encode("utf-8", "backslashreplace").decode() or None
+    text = str(user).encode("utf-8", "backslashreplace").decode()
+    return (split_login(text)[0] if GENERATION in text else text) or None
+
+
+#: Between a user's id and a generation; no user's id holds it.
+GENERATION = "\u241f"
+
+
+def login_text(user: str, generation: int) -> str:
+    """A login id: it names the *user*, and how often the user's sessions had been revoked when it was made."""
+    return f"{user}{GENERATION}{generation}"
+
+
+def split_login(text: str) -> tuple[str, int]:
+    """The user and the generation of a login id; a plain user's id is one of generation 0."""
+    user, _, generation = text.rpartition(GENERATION)
+    return (user, int(generation)) if generation.isascii() and generation.isdecimal() and user else (text, 0)
 
 
 def user_of(values: t.Mapping[str, t.Any], user_keys: t.Iterable[str]) -> str | None:

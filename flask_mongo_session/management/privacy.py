@@ -16,7 +16,6 @@ from flask_mongo_session.document.record import Document, SessionInfo, user_text
 from flask_mongo_session.exceptions import DamagedDocument
 from flask_mongo_session.mongo.operation import Operation
 from flask_mongo_session.storage.repository import SessionRepository, is_id
-from flask_mongo_session.storage.user_sessions import UserSessions
 
 #: Stands for a value that is not to be seen.
 MASK = "•••"
@@ -61,15 +60,6 @@ def export_user(repository: SessionRepository, user_id: t.Any) -> Description:
         "exported_at": plain(exported_at),
         "sessions": [_description(repository, document, ()) for document in documents],
     }
-
-
-def erase_user(repository: SessionRepository, user_id: t.Any, keep: str | None = None) -> int:
-    """End all sessions of the user but *keep*, and those that they left last; remove expired ones.
-
-    How many of them were alive. Raises :exc:`TypeError` for nobody.
-    """
-    check_user(user_id)
-    return UserSessions(repository).forget(user_id, keep)
 
 
 def plain(value: t.Any) -> t.Any:

@@ -39,7 +39,8 @@ class Figures(t.NamedTuple):
     live: int
     #: Expired and not swept yet; counted up to 50,000.
     expired: int
-    #: Whether everything but ``live`` and ``expired`` is estimated from a sample.
+    #: Whether everything but ``expired`` is estimated: ``live`` from counts, or from a sample like the rest where more
+    #: than 50,000 records wait for the sweep.
     estimated: bool
     #: Live sessions of somebody who is logged in.
     with_user: int
@@ -65,7 +66,7 @@ def measure(store: MongoSessionStore) -> Figures:
         over = store.collection.count_documents({"expires_at": {"$lte": now}}, limit=_MAX_COUNT)  # tombstones, too
 
     rows = _rows(store, now, total)
-    live = len(rows) if total <= EXACT else max(total - over, 0)
+    live = len(rows) if total <= EXACT else _live(total, over, len(rows))
     scale = live / len(rows) if rows else 0.0
     sizes = [row["size"] for row in rows]
 
@@ -83,6 +84,11 @@ def measure(store: MongoSessionStore) -> Figures:
         per_user=_per_user(store, now, rows),
         sweeps=store.sweeps(),
     )
+
+
+def _live(total: int, over: int, sampled: int) -> int:
+    """How many of *total* records are live: all but those that are *over*, as long as these were counted."""
+    return max(total - over, 0) if over < _MAX_COUNT else round(total * sampled / SAMPLE)
 
 
 def _rows(store: MongoSessionStore, now: dt.datetime, total: int) -> list[Document]:

@@ -37,6 +37,11 @@ class CircuitBreaker:
         self._lock = threading.Lock()
 
     @property
+    def tripped(self) -> bool:
+        """Whether so many operations failed in a row that further ones are refused but for a trial now and then."""
+        return self.failures >= BREAKER_FAILURES
+
+    @property
     def open(self) -> bool:
         """Whether an operation would be refused right now."""
         return self.failures >= BREAKER_FAILURES and time.monotonic() < self._refuse_until

@@ -25,7 +25,7 @@ from flask_mongo_session import process
 from .bson_types import BARE_DATES, CODEC_OPTIONS
 from .circuit_breaker import CircuitBreaker
 from .clock import DatabaseClock
-from .operation import BACKGROUND_SECONDS, Operation
+from .operation import BACKGROUND_SECONDS, Observer, Operation
 from .retry import Client, retry
 
 if t.TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Connection:
     ) -> None:
         self.timeout = timeout
         self.write_concern = WriteConcern(w=write_concern, wtimeout=int(timeout * 1000) if write_concern != 0 else None)
+        #: Hear of every operation, for metrics.
+        self.observers: tuple[Observer, ...] = ()
         self._resolve = resolve
         self.reset_after_fork()
         process.register(self)

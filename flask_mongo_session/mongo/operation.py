@@ -37,6 +37,13 @@ MAX_IDLE_SESSIONS = 64
 _FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
 
 
+class Observer(t.Protocol):
+    """Hears of every operation that ended."""
+
+    def __call__(self, seconds: float, failure: PyMongoError | None, *, background: bool) -> None:
+        """It took so long; *failure* says why the database did not carry it out, if it did not. Must not raise."""
+
+
 class Target(t.Protocol):
     """What an operation needs of a connection."""
 
@@ -44,6 +51,7 @@ class Target(t.Protocol):
     breaker: CircuitBreaker
     clock: DatabaseClock
     idle_sessions: collections.deque[ClientSession]
+    observers: tuple[Observer, ...]
 
     @property
     def client(self) -> Client:
@@ -105,19 +113,23 @@ class Operation:
         elif session is not None:
             session.end_session()
 
+        failure = None
         if error is None or isinstance(error, _FAULTS_OF_THE_DATA):
             if not target.breaker.closed:
                 target.breaker.succeeded()
         elif isinstance(error, PyMongoError):
-            self._unavailable(error)
+            failure = error
+            if not self._background:
+                self._tell_breaker(failure)
 
-    def _unavailable(self, error: PyMongoError) -> t.NoReturn:
-        if self._background:
-            raise SessionStoreUnavailable from error
+        for observe in target.observers:
+            observe(time.monotonic() - self._began, failure, background=self._background)
+        if failure is not None:
+            raise SessionStoreUnavailable from failure
+
+    def _tell_breaker(self, error: PyMongoError) -> None:
         if error.timeout or isinstance(error, (ConnectionFailure, ExecutionTimeout)):
             self._target.clock.forget()
             self._target.breaker.failed(error, self._began)
         else:
             self._target.breaker.refused(error)
-
-        raise SessionStoreUnavailable from error

@@ -11,6 +11,7 @@ from flask_mongo_session.document import filters
 from flask_mongo_session.document.changes import Changes
 from flask_mongo_session.document.standing import Standing
 from flask_mongo_session.exceptions import MongoSessionError
+from flask_mongo_session.storage.marks import UNDER_WAY, Marks
 from flask_mongo_session.storage.repository import SessionRepository
 
 from .draft import FRESH, SessionDraft
@@ -75,6 +76,24 @@ def end_overtaken(draft: SessionDraft, repository: SessionRepository, now: dt.da
     return repository.end(chosen, now)
 
 
+def is_revoked(draft: SessionDraft, repository: SessionRepository, sid: str) -> bool:
+    """End again a session that a log-in has just stored, if everybody's were revoked since the request began.
+
+    ``revoke_all`` waits for requests that store theirs in time, so that they need not ask.
+    """
+    began = draft.source.began
+    if began is None or repository.now() - began <= UNDER_WAY:
+        return False
+
+    mark = Marks(repository).of().not_before
+    if mark is None or mark < began - _CLOCKS_DIFFER:
+        return False
+
+    repository.end({"_id": sid}, repository.now())
+    draft.fail()
+    return True
+
+
 def end_merged(draft: SessionDraft, repository: SessionRepository) -> None:
     """End the sessions that were taken over. Nothing that goes wrong here fails the answer: all data is kept."""
     for merge in draft.merges:
@@ -92,7 +111,7 @@ def _end_one_merged(merge: Merge, draft: SessionDraft, repository: SessionReposi
         now = repository.now()
         chosen = {**filters.one_live(sid, merge.token, now), **context.mapper.same_content(merge.record)}
         if repository.end(chosen, now):
-            repository.announce(signals.session_destroyed, sid=sid, reason="merged")
+            repository.announce(signals.session_destroyed, sid=sid, reason="merged", actor=None)
             return
 
         found = draft.source.find(sid, merge.token)

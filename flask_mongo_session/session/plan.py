@@ -123,10 +123,13 @@ def _plan_gone(wishes: Wishes, *, was_loaded: bool) -> Step:
 
 
 def _plan_superseded(wishes: Wishes) -> Step:
-    """A log-out always wins, a log-in gets a session of its own, writes go where the session went."""
+    """A log-out always wins, a log-in gets a session of its own, writes go where the session went.
+
+    A log-in by remember-me cookie holds for this request only, since it must not undo a log-out.
+    """
     if wishes.logs_out:
         return Step.END
     if wishes.logs_in:
-        return Step.NOTHING if wishes.remembered and not wishes.cleared else Step.CREATE
+        return Step.NOTHING if wishes.remembered else Step.CREATE
 
     return Step.MERGE if wishes.changed else Step.NOTHING

@@ -19,7 +19,7 @@ from flask_mongo_session.storage.repository import SessionRepository
 from . import metadata
 from .draft import FRESH, SessionDraft
 from .lifetime import Policy
-from .overtaken import end_merged, end_overtaken, merge_writes
+from .overtaken import end_merged, end_overtaken, is_revoked, merge_writes
 from .plan import Step, UserChange, Wishes, plan
 from .state import NOTHING, UNOPENED, CookieContent, Phase, SessionState, new_session_id, new_token
 from .writing import check_room, live, remember, renew, send, send_whole
@@ -274,6 +274,8 @@ class UnitOfWork:
         fields = {**metadata.created(draft, self._policy, now, cookie.hashed, wishes), **self._device()}
         if not repository.insert(draft.context.mapper.document(sid, encoded, fields)):
             raise SessionStoreUnavailable
+        if user and is_revoked(draft, repository, sid):
+            return Outcome.UNKNOWN
 
         self._renewed(cookie, fields)
         repository.announce(signals.session_created, sid=sid, user_id=user)
@@ -374,7 +376,7 @@ class UnitOfWork:
     def _ended(self) -> Outcome:
         draft = self._draft
         cookie = t.cast("CookieContent", draft.state.cookie)
-        self._repository.announce(signals.session_destroyed, sid=cookie.sid, reason="logout")
+        self._repository.announce(signals.session_destroyed, sid=cookie.sid, reason="logout", actor=None)
         draft.state = SessionState(Phase.NEW)
         draft.values.forget()
         return Outcome.ENDED

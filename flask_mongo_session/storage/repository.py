@@ -222,7 +222,7 @@ class SessionRepository:
             chosen = {"_id": sid, **filters.not_ended()}
             deleted = self.collection.delete_one({**chosen, "token": None}, session=session).deleted_count
         if deleted or self.end(chosen, self.now()):
-            self.announce(signals.session_destroyed, sid=sid, reason="logout")
+            self.announce(signals.session_destroyed, sid=sid, reason="logout", actor=None)
             return True
 
         return False

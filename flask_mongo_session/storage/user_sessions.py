@@ -6,9 +6,9 @@ A user is known by the text that the record carries (``str()`` of the value of `
 from __future__ import annotations
 
 import datetime as dt
+import time
 import typing as t
 
-from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from flask_mongo_session import signals
@@ -22,7 +22,15 @@ from .repository import SessionRepository, is_id, tombstone
 _REASON = "revoked"
 #: Ids in one command.
 _BATCH = 1_000
+#: Sessions that stay: an id, several, or none.
+Keep: t.TypeAlias = "str | t.Iterable[str] | None"
 _FIELDS = dict.fromkeys(METADATA, True)
+#: The index along which a user's sessions are ended: a tombstone leaves it.
+_BY_USER = [("user_id", 1)]
+#: No id goes on with it.
+_HIGHEST = "\U0010ffff"
+#: Seconds: between two batches it rests as long as one takes, but no longer than this.
+_LONGEST_PAUSE = 0.25
 #: What the server says of a hint that names no index.
 _BAD_HINT = 2
 
@@ -67,7 +75,29 @@ class UserSessions:
             chosen.update(filters.live(self._repository.connection.now()))
             return self._repository.collection.count_documents(chosen, limit=up_to)
 
-    def end(self, sid: str, user_id: t.Any = ANYBODY) -> bool:
+    def with_prefix(self, prefix: str, limit: int) -> list[SessionInfo]:
+        """Live sessions whose id begins with *prefix*, by id, *limit* at most; along the index on ids."""
+        if not is_id(prefix):
+            return []
+
+        with Operation(self._repository.connection):
+            chosen = {"_id": {"$gte": prefix, "$lt": prefix + _HIGHEST}}
+            chosen.update(filters.live(self._repository.connection.now()))
+            found = self._repository.collection.find(chosen, _FIELDS, sort=[("_id", 1)], limit=limit, hint="_id_")
+            return [SessionInfo.of(document) for document in found]
+
+    def owner(self, sid: str) -> str | None:
+        """Whose live session it is; ``None`` for nobody's, and where there is none."""
+        if not is_id(sid):
+            return None
+
+        with Operation(self._repository.connection):
+            chosen = {"_id": sid, **filters.live(self._repository.connection.now())}
+            found = self._repository.collection.find_one(chosen, {"user_id": True}) or {}
+
+        return found.get("user_id")
+
+    def end(self, sid: str, user_id: t.Any = ANYBODY, *, actor: str | None = None) -> bool:
         """End one live session; with *user_id* only that user's. Whether there was such a one."""
         chosen = _of(user_id)
         if chosen is None or not is_id(sid):
@@ -76,23 +106,23 @@ class UserSessions:
         now = self.now()
         ended = self._repository.end({"_id": sid, **chosen, **filters.live(now)}, _revoked_at(now))
         if ended:
-            self._repository.announce(signals.session_destroyed, sid=sid, reason=_REASON)
+            self._announce(sid, actor)
         return ended
 
-    def end_all(self, user_id: t.Any, keep: str | None = None) -> int:
-        """End all live sessions of a user, or of :data:`ANYBODY`, but *keep*; how many there were.
+    def end_all(self, user_id: t.Any, keep: Keep = None, *, actor: str | None = None) -> int:
+        """End all live sessions of a user, or of :data:`ANYBODY`, but those to *keep*; how many there were.
 
-        A session that was logged in before the call does not survive it, whatever its requests under way do.
+        A session that was logged in before the call does not survive it, whatever its requests under way do. Raises
+        :exc:`TypeError` where *keep* is neither a session id nor several of them.
         """
+        kept = session_ids(keep)
+        if user_id is ANYBODY:
+            return self._end_everybody(kept, actor)
+
         chosen = _of(user_id)
-        if chosen is None:
-            return 0
-        if keep is not None:
-            chosen["_id"] = {"$ne": keep}
+        return 0 if chosen is None else self._end_many({**chosen, "_id": {"$nin": kept}}, actor, hint=_BY_USER)
 
-        return self._end_many(chosen, user_id)
-
-    def forget(self, user_id: t.Any, keep: str | None = None) -> int:
+    def forget(self, user_id: t.Any, keep: Keep = None, *, actor: str | None = None) -> int:
         """End all sessions of a user but *keep*, and those that they left last; remove what has expired.
 
         How many of the user's were alive.
@@ -101,32 +131,65 @@ class UserSessions:
         if chosen is None:
             return 0
 
-        count = self.end_all(user_id, keep)
+        count = self.end_all(user_id, keep, actor=actor)
         for theirs in (chosen, {"last_user_id": chosen["user_id"]}):
-            theirs["_id"] = {"$ne": keep}
-            self._end_many(theirs, ANYBODY)
+            theirs["_id"] = {"$nin": session_ids(keep)}
+            self._end_many(theirs, actor)
             with Operation(self._repository.connection) as session:
                 self._repository.collection.delete_many({**theirs, **filters.not_ended()}, session=session)
 
         return count
 
-    def _end_many(self, chosen: filters.Filter, user_id: t.Any) -> int:
+    def end_created_until(self, moment: dt.datetime, keep: Keep = None, *, actor: str | None = None) -> int:
+        """End what is left of everybody's live sessions that were created until *moment*; how many there were."""
+        chosen = {"_id": {"$nin": session_ids(keep)}, "created_at": {"$not": {"$gt": moment}}}
+        return self._end_by_ids(chosen, actor)
+
+    def _end_everybody(self, kept: list[str], actor: str | None) -> int:
+        """Walk along the ids, which no update changes, and end a batch a command, so that nobody waits behind it."""
+        count, floor = 0, ""
+        while True:
+            ceiling = self._nth_id_after(floor)
+            within = {"$gt": floor, "$nin": kept} | ({} if ceiling is None else {"$lte": ceiling})
+            began = time.monotonic()
+            count += self._end_batch({"_id": within}, actor)
+            if ceiling is None:
+                return count
+            floor = ceiling
+            time.sleep(min(time.monotonic() - began, _LONGEST_PAUSE))
+
+    def _nth_id_after(self, floor: str) -> str | None:
+        """The last id of a batch, from the index alone; ``None`` where the batch is the last one."""
+        with Operation(self._repository.connection):
+            chosen: filters.Filter = {"_id": {"$gt": floor}}
+            options: t.Any = {"sort": [("_id", 1)], "skip": _BATCH - 1, "limit": 1, "hint": "_id_"}
+            found = self._repository.collection.find(chosen, {"_id": True}, **options)
+            return next((document["_id"] for document in found), None)
+
+    def _end_batch(self, chosen: filters.Filter, actor: str | None) -> int:
+        """End a batch of sessions, chosen by their ids."""
+        if signals.session_destroyed.receivers:
+            return self._end_by_ids(chosen, actor)
+
+        now = self.now()
+        with Operation(self._repository.connection):
+            return self._update(chosen, now, hint="_id_")
+
+    def _end_many(self, chosen: filters.Filter, actor: str | None, hint: t.Any = None) -> int:
         """Turn live records into tombstones, again and again until there are none: they may move along an index."""
         if signals.session_destroyed.receivers:
-            return self._end_announced(chosen)
+            return self._end_by_ids(chosen, actor)
 
         count = 0
-        hint = [("user_id", 1)] if user_id is not ANYBODY else None
         while True:
             now = self.now()
-            update = [{"$replaceWith": {"_id": "$_id", **tombstone(_revoked_at(now))}}]
             with self._repository.connection.background_operation():
-                done = _update_many(self._repository.collection, {**chosen, **filters.live(now)}, update, hint)
+                done = self._update(chosen, now, hint)
             count += done
             if not done:
                 return count
 
-    def _end_announced(self, chosen: filters.Filter) -> int:
+    def _end_by_ids(self, chosen: filters.Filter, actor: str | None) -> int:
         """The same in batches of ids, so that a receiver hears of each."""
         count, repository = 0, self._repository
         while True:
@@ -137,22 +200,33 @@ class UserSessions:
             if not sids:
                 return count
 
-            update = [{"$replaceWith": {"_id": "$_id", **tombstone(_revoked_at(now))}}]
             with Operation(repository.connection):
-                ids = {"$and": [{"_id": {"$in": sids}}, chosen]}
-                count += repository.collection.update_many({**ids, **filters.live(now)}, update).modified_count
+                count += self._update({"$and": [{"_id": {"$in": sids}}, chosen]}, now)
             for sid in sids:
-                repository.announce(signals.session_destroyed, sid=sid, reason=_REASON)
+                self._announce(sid, actor)
+
+    def _update(self, chosen: filters.Filter, now: dt.datetime, hint: t.Any = None) -> int:
+        """One update, along an index that it moves no record in, where there is one."""
+        collection, live = self._repository.collection, {**chosen, **filters.live(now)}
+        update = [{"$replaceWith": {"_id": "$_id", **tombstone(_revoked_at(now))}}]
+        try:
+            return collection.update_many(live, update, hint=hint).modified_count
+        except OperationFailure as error:
+            if hint is None or error.code != _BAD_HINT:
+                raise
+            return collection.update_many(live, update).modified_count
+
+    def _announce(self, sid: str, actor: str | None) -> None:
+        self._repository.announce(signals.session_destroyed, sid=sid, reason=_REASON, actor=actor)
 
 
-def _update_many(collection: Collection[t.Any], chosen: filters.Filter, update: t.Any, hint: t.Any) -> int:
-    """Along an index that the update itself moves no record in, where there is one."""
-    try:
-        return collection.update_many(chosen, update, hint=hint).modified_count
-    except OperationFailure as error:
-        if hint is None or error.code != _BAD_HINT:
-            raise
-        return collection.update_many(chosen, update).modified_count
+def session_ids(keep: Keep) -> list[str]:
+    """*keep* as a list: one session id, several of them or none. Raises :exc:`TypeError` for anything else."""
+    ids = [] if keep is None else [keep] if isinstance(keep, str) else list(keep)
+    if isinstance(keep, t.Mapping) or not all(is_id(sid) for sid in ids):
+        raise TypeError("keep takes a session id (a text), or several of them.")
+
+    return ids
 
 
 def _of(user_id: t.Any) -> filters.Filter | None:

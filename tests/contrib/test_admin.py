@@ -4,102 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import time
 
 import bson
 import pytest
-from flask import session
+from admin_site import LIST, OVERVIEW, form_token, listed, logged_in, seed
 from flask_admin import Admin
-from flask_wtf import CSRFProtect
 
-from flask_mongo_session import Session, new_session_id
+from flask_mongo_session import Session
 from flask_mongo_session.contrib.admin import SessionAdmin
 from flask_mongo_session.contrib.admin.charts import bar_chart, short
-from flask_mongo_session.contrib.admin.listing import PAGE, SCAN, STATES, Key, Query, fetch
-
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
-LIST, OVERVIEW = "/admin/sessions/", "/admin/sessions/overview"
-
-
-@pytest.fixture(params=["own", "flask-wtf"])
-def protection(request):
-    """What protects the forms."""
-    return request.param
-
-
-@pytest.fixture
-def site(make_app):
-    """An application with the admin, for the user "root" only."""
-    app = make_app(SESSION_ADMIN_HIDE=("card",))
-    admin = Admin(app)
-    admin.add_view(SessionAdmin(app.extensions["sessions"], is_allowed=lambda: session.get("user_id") == "root"))
-
-    @app.get("/login/<user>")
-    def login(user):
-        session.update(user_id=user, card="4111 1111", shop=[{"name": "Kiosk", "card": "4222"}])
-        return user
-
-    @app.get("/who")
-    def who():
-        return str(session.get("user_id"))
-
-    @app.get("/ids")
-    def ids():
-        return {"sid": session.sid, "token": session.token}
-
-    @app.get("/logout")
-    def logout():
-        session.clear()
-        return "bye"
-
-    return app
-
-
-@pytest.fixture
-def protected(site, protection):
-    """The same, under either protection."""
-    if protection == "flask-wtf":
-        CSRFProtect(site)
-    return site
-
-
-@pytest.fixture
-def root(site):
-    """The administrator's browser."""
-    return logged_in(site, "root")
-
-
-def logged_in(app, user):
-    browser = app.test_client()
-    browser.get(f"/login/{user}")
-    return browser
-
-
-def form_token(page):
-    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
-    return found[1] if found else ""
-
-
-def seed(app, count, user="ada", **fields):
-    """Live sessions straight into the collection; their ids."""
-    store = app.extensions["mongo_session"].store
-    now = store.now()
-    ids = [new_session_id() for _ in range(count)]
-    base = {"created_at": now, "touched_at": now, "data": {}, "user_id": user}
-    store.collection.insert_many(
-        [{**base, "_id": sid, "expires_at": now + dt.timedelta(seconds=60 + i), **fields} for i, sid in enumerate(ids)]
-    )
-    return ids
-
-
-def listed(page):
-    return re.findall(r'name="session_id" value="([^"]+)"', page)
-
+from flask_mongo_session.contrib.admin.listing import PAGE
+from flask_mongo_session.contrib.admin.query import STATES, Key
 
 # -- who may ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [LIST, OVERVIEW, "/admin/sessions/session/x"])
+@pytest.mark.parametrize("path", [LIST, OVERVIEW, "/admin/sessions/session?id=x"])
 @pytest.mark.parametrize("user", [None, "ada"])
 def test_only_whom_the_application_allows(site, path, user):
     """Strangers and users without the right are refused; the menu does not tell them either."""
@@ -130,7 +50,7 @@ def test_nobody_may_unless_said_so(make_app):
     assert app.test_client().get(LIST).status_code == 403
 
 
-@pytest.mark.parametrize("path", [LIST, OVERVIEW, "/admin/sessions/session/none"])
+@pytest.mark.parametrize("path", [LIST, OVERVIEW, "/admin/sessions/session?id=none"])
 @pytest.mark.parametrize("user", ["root", "ada"])
 def test_nobody_keeps_or_frames_a_page(site, path, user):
     """Pages and refusals alike; the style sheet is nobody's secret."""
@@ -171,7 +91,7 @@ def test_the_list_is_paged_by_key(site, root):
     root_sid = root.get("/ids").json["sid"]
     wanted = {*seed(site, 60, expires_at=same), *seed(site, 45), root_sid}
 
-    for arguments in ("order=latest", "order=soonest", "order=latest&user=ada"):
+    for arguments in ("order=latest", "order=soonest", "order=latest&q=user:ada"):
         seen, path = [], f"{LIST}?{arguments}"
         while path:
             page = root.get(path).text
@@ -180,23 +100,7 @@ def test_the_list_is_paged_by_key(site, root):
             following = re.search(r'rel="next" href="([^"]+)"', page)
             path = following[1].replace("&amp;", "&") if following else None
         assert len(seen) == len(set(seen)), arguments
-        assert set(seen) == (wanted if "user" not in arguments else wanted - {root_sid}), arguments
-
-
-def test_the_list_goes_along_the_index(site, root, database):
-    """A page looks at as many records as it shows and one, wherever it begins; by user at that user's alone."""
-    store = site.extensions["mongo_session"].store
-    store.ensure_indexes()
-    seed(site, 300)
-    seed(site, 3, "bob")
-    second = re.search(r'rel="next" href="([^"]+)"', root.get(LIST).text)[1].replace("&amp;", "&")
-
-    database.command("profile", 2)
-    for path in (LIST, second, f"{LIST}?user=bob"):
-        root.get(path)
-    database.command("profile", 0)
-    found = database["system.profile"].find({"command.find": "sessions", "command.sort": {"$exists": True}})
-    assert [entry["docsExamined"] for entry in found] == [PAGE + 1, PAGE + 1, 3]
+        assert set(seen) == (wanted if "q=user" not in arguments else wanted - {root_sid}), arguments
 
 
 def test_search_by_user_is_equality(site, root):
@@ -204,9 +108,9 @@ def test_search_by_user_is_equality(site, root):
     (ada,) = seed(site, 1, "ada")
     seed(site, 1, "ada2")
 
-    assert listed(root.get(f"{LIST}?user=ada").text) == [ada]
-    assert listed(root.get(f"{LIST}?user=.*").text) == []
-    assert listed(root.get(f"{LIST}?user[$ne]=x&user=nobody").text) == []
+    assert listed(root.get(f"{LIST}?q=ada").text) == [ada]
+    assert listed(root.get(f"{LIST}?q=user:.*").text) == []
+    assert listed(root.get(f"{LIST}?q[$ne]=x&q=user:nobody").text) == []
 
 
 def test_filter_by_state(site, root, move_clock):
@@ -234,10 +138,10 @@ def test_ended_sessions_are_never_listed(site, root, sessions, move_clock):
     for seconds in (0, 20 * 60):
         move_clock(seconds)
         for state in STATES:
-            page = root.get(f"{LIST}?state={state}&user=ada").text
+            page = root.get(f"{LIST}?state={state}&q=user:ada").text
             assert listed(page) == [], state
             assert not set(ended) & set(listed(root.get(f"{LIST}?state={state}").text)), state
-        assert {root.get(f"/admin/sessions/session/{sid}").status_code for sid in ended} == {404}
+        assert {root.get(f"/admin/sessions/session?id={sid}").status_code for sid in ended} == {404}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +156,7 @@ def test_odd_dates_do_not_end_the_paging(site, root, state, expires_at):
     """Dates before 1970, and those that Python has no date for: every session is on exactly one page all the same."""
     wanted = set(seed(site, PAGE + 10, expires_at=expires_at))
 
-    seen, path = [], f"{LIST}?state={state}&user=ada"
+    seen, path = [], f"{LIST}?state={state}&q=user:ada"
     while path and len(seen) <= 2 * len(wanted):
         page = root.get(path).text
         seen += listed(page)
@@ -262,30 +166,7 @@ def test_odd_dates_do_not_end_the_paging(site, root, state, expires_at):
     assert set(seen) == wanted
 
 
-def test_filter_by_device(site, root):
-    """A part of the browser's name or the beginning of the address; only so many records are looked at in one go."""
-    (firefox,) = seed(site, 1, user_agent=FIREFOX, ip="198.51.100.7")
-    seed(site, 3, user_agent="curl/8", ip="203.0.113.9")
-
-    for device in ("firefox", "198.51."):
-        assert listed(root.get(f"{LIST}?device={device}").text) == [firefox]
-    assert listed(root.get(f"{LIST}?device=.*").text) == []
-
-
-def test_a_rare_device_is_looked_for_further(site):
-    """Where looking gave up the page says so, and the next one goes on from there."""
-    ours = site.extensions["sessions"]
-    (rare,) = seed(site, 1, user_agent=FIREFOX)
-    seed(site, SCAN + 20, expires_at=ours.store.now() + dt.timedelta(days=1))
-    with site.app_context():
-        first = fetch(ours, Query(device="firefox"))
-        second = fetch(ours, Query(device="firefox", after=first.next))
-
-    assert (first.rows, first.gave_up) == ([], True)
-    assert ([info.sid for info in second.rows], second.gave_up, second.next) == ([rare], False, None)
-
-
-@pytest.mark.parametrize("key", [Key(1_700_000_000_000, 3), Key(-1, 1), Key(-(2**60), 7), Key(2**60, 0)])
+@pytest.mark.parametrize("key", [Key(1_700_000_000_000, 3), Key(-1, 1, 20_000), Key(-(2**60), 7), Key(2**60, 0, 1)])
 def test_a_key_survives_an_address(key):
     """What one page says of its end is what the next one begins with."""
     assert Key.unpack(key.pack()) == key
@@ -297,11 +178,14 @@ MADE_UP = [
     "a-b",
     "-",
     "9" * 40 + "-1",
-    "1-2-3",
-    "1-" + "9" * 40,
-    f"{2**63}-1",
-    f"1-{2**31}",
-    "1--1",
+    "1-2",
+    "1-2-3-4-",
+    "1-" + "9" * 40 + "-0",
+    f"{2**63}-1-0",
+    f"1-{2**31}-0",
+    f"1-0-{2**31}",
+    "1--1-0",
+    "None-1-0",
     "9" * 5000,
 ]
 
@@ -316,15 +200,30 @@ def test_a_made_up_key_begins_at_the_first_page(text):
 def test_what_an_address_says_is_no_fault_of_ours(site, root, state):
     """Made-up keys and users give a page, found or not, never a 500, and never count against the database."""
     site.testing = False
-    texts = [*MADE_UP, f"{2**62}-1000000", f"-{2**62}-5", "\0", "%ED%A0%80", "%FF", "\N{SNOWMAN}", "$where", "a.b"]
+    texts = [
+        *MADE_UP,
+        f"{2**62}-1000000-0",
+        f"-{2**62}-5-1000000",
+        "\0",
+        "session:",
+        "address:\0",
+        "::/0",
+        "0.0.0.0/0",
+        "…",
+        "%ED%A0%80",
+        "%FF",
+        "\N{SNOWMAN}",
+        "$where",
+        "a.b",
+    ]
 
     for text in texts:
-        for name in ("after", "user", "device", "state", "order"):
+        for name in ("after", "q", "state", "order", "since", "until"):
             address = {"state": state, name: text}
             assert root.get(LIST, query_string=address).status_code == 200, address
     for escaped in ("%ED%A0%80", "%FF", "%00"):
-        assert root.get(f"{LIST}?user={escaped}&after={escaped}&state={state}").status_code == 200
-        assert root.get(f"/admin/sessions/session/{escaped}").status_code == 404
+        assert root.get(f"{LIST}?q={escaped}&after={escaped}&state={state}").status_code == 200
+        assert root.get(f"/admin/sessions/session?id={escaped}").status_code == 404
     assert site.extensions["mongo_session"].store.connection.known_to_be_away is False
 
 
@@ -355,9 +254,10 @@ def test_damaged_documents_do_not_break_a_page(site, root, sessions):
 
     page = root.get(LIST)
     assert page.status_code == 200
-    assert {"broken", "7"} <= set(listed(page.text))
-    assert root.get("/admin/sessions/session/broken").text.count("This record is damaged") == 1
-    assert root.get("/admin/sessions/session/far").status_code == 200
+    assert "broken" in listed(page.text)
+    assert 'name="record" value="7"' in page.text
+    assert root.get("/admin/sessions/session?id=broken").text.count("This record is damaged") == 1
+    assert root.get("/admin/sessions/session?id=far").status_code == 200
     assert root.get(OVERVIEW).status_code == 200
 
 
@@ -366,7 +266,7 @@ def test_what_strangers_send_is_escaped(site, root):
     evil = "<script>alert(1)</script>"
     (sid,) = seed(site, 1, evil, user_agent=evil, ip=evil, data={evil: evil})
 
-    for path in (LIST, f"{LIST}?user={evil}&device={evil}", f"/admin/sessions/session/{sid}"):
+    for path in (LIST, f"{LIST}?q={evil}", f"{LIST}?q=user:{evil}", f"/admin/sessions/session?id={sid}"):
         assert evil not in root.get(path).text
 
 
@@ -378,19 +278,19 @@ def test_details_mask_hidden_keys_and_show_no_token(site, root):
     browser = logged_in(site, "ada")
     ids = browser.get("/ids").json
 
-    page = root.get(f"/admin/sessions/session/{ids['sid']}").text
+    page = root.get(f"/admin/sessions/session?id={ids['sid']}").text
     assert "ada" in page
     assert "•••" in page
     assert "4111 1111" not in page
     assert ids["token"] not in page
-    assert root.get("/admin/sessions/session/made-up").status_code == 404
+    assert root.get("/admin/sessions/session?id=made-up").status_code == 404
 
 
 def test_a_hidden_key_is_masked_wherever_it_stands(site, root):
     """Also deep inside a value that is shown."""
     browser = logged_in(site, "ada")
 
-    page = root.get(f"/admin/sessions/session/{browser.get('/ids').json['sid']}").text
+    page = root.get(f"/admin/sessions/session?id={browser.get('/ids').json['sid']}").text
     assert "Kiosk" in page
     assert "4222" not in page
 
@@ -413,8 +313,8 @@ def test_all_sessions_of_a_user_are_ended(protected):
     root = logged_in(protected, "root")
     ada, bob = logged_in(protected, "ada"), logged_in(protected, "bob")
 
-    token = form_token(root.get(f"{LIST}?user=ada").text)
-    answer = root.post("/admin/sessions/revoke-user", data={"user": "ada", "csrf_token": token})
+    token = form_token(root.get(f"{LIST}?q=user:ada").text)
+    answer = root.post("/admin/sessions/revoke-user", data={"user": "ada", "confirmed": "1", "csrf_token": token})
     assert answer.status_code == 303
     assert [browser.get("/who").text for browser in (ada, bob)] == ["None", "bob"]
 
@@ -483,67 +383,6 @@ def test_charts_of_nothing_and_of_markup():
 def test_counts_are_short(value, said):
     """They fit over a bar."""
     assert short(value) == said
-
-
-def timed(browser, path):
-    browser.get(path)
-    began = time.monotonic()
-    assert browser.get(path).status_code == 200
-    return time.monotonic() - began
-
-
-def fill(app, count):
-    store = app.extensions["mongo_session"].store
-    store.ensure_indexes()
-    users = [f"user-{i}" for i in range(max(count // 3, 1))]
-    for start in range(0, count, 10_000):
-        now, part = store.now(), range(start, min(start + 10_000, count))
-        store.collection.insert_many(
-            [
-                {
-                    "_id": f"session-{i}",
-                    "data": {"cart": ["x" * (i % 500)]},
-                    "user_id": users[i % len(users)],
-                    "user_agent": FIREFOX if i % 3 else "curl/8",
-                    "created_at": now - dt.timedelta(seconds=i % 90_000),
-                    "touched_at": now - dt.timedelta(seconds=i % 9_000),
-                    "expires_at": now + dt.timedelta(seconds=i % 90_000 - 600),
-                }
-                for i in part
-            ],
-            ordered=False,
-        )
-
-
-PATHS = [
-    LIST,
-    f"{LIST}?order=soonest",
-    f"{LIST}?user=user-7",
-    f"{LIST}?state=expired",
-    f"{LIST}?state=damaged",
-    f"{LIST}?device=firefox",
-    f"{LIST}?device=nosuch",
-    OVERVIEW,
-]
-
-
-def test_pages_are_quick_at_ten_thousand(site, root):
-    """Every page answers within a second."""
-    fill(site, 10_000)
-
-    assert {path: seconds for path in PATHS if (seconds := timed(root, path)) > 1} == {}
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("count", [100_000, 1_000_000])
-def test_pages_are_quick_at_a_million(site, root, count):
-    """Every page answers within a second, whatever it shows."""
-    fill(site, count)
-
-    times = {path: timed(root, path) for path in PATHS}
-    print("\n".join(f"{count:9} {path:40} {seconds:.3f} s" for path, seconds in times.items()))  # noqa: T201
-    assert {path: seconds for path, seconds in times.items() if seconds > 1} == {}
 
 
 # -- queries ----------------------------------------------------------------------------------------------------------

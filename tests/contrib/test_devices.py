@@ -75,14 +75,15 @@ class Browser:
 
 
 def test_the_page_lists_the_users_devices(site):
-    """Name, address and time of each, this one marked and without a button; nobody else's."""
+    """Name, network and time of each, this one marked and without a button; nobody else's."""
     here, phone = Browser(site), Browser(site, agent=IPHONE, ip="203.0.113.9")
     bob = Browser(site, "bob")
 
     page = here.page()
     assert re.findall(r"<h2[^>]*>([^<]+)</h2>", page) == ["Firefox on Linux", "Safari on iPhone"]
     assert page.count("This device") == 1
-    assert "203.0.113.9" in page
+    assert "203.0.113.0/24" in page
+    assert "203.0.113.9" not in page
     assert "just now" in page
     assert f'value="{phone.sid}"' in page
     assert here.sid not in page
@@ -182,7 +183,7 @@ def test_foreign_made_up_and_expired_ids_are_all_the_same(site, move_clock, sess
     assert [bob.who, here.who] == ["bob", "ada"]
 
 
-@pytest.mark.parametrize("path", ["/devices/end", "/devices/end-others"])
+@pytest.mark.parametrize("path", ["/devices/end", "/devices/end-others", "/devices/not-me"])
 @pytest.mark.parametrize("token", ["", "forged", "é"])
 def test_without_the_forms_token_nothing_happens(site, path, token):
     """A form that another site posts is refused."""
@@ -209,6 +210,7 @@ def test_get_changes_nothing(site):
 
     assert here.get("/devices/end").status_code == 405
     assert here.get("/devices/end-others").status_code == 405
+    assert here.get("/devices/not-me").status_code == 405
     assert phone.who == "ada"
 
 

@@ -172,6 +172,7 @@ def test_stored_and_the_answer_lost(lost, name, permanent):
     assert tab.get("/write/more/1").status_code == 200
     assert tab.parts[:2] == [sid, new]
     assert len(tab.parts) == 4
+    assert tab.parts[2][0] == ("p" if tab.record.get("permanent") else "s")
     assert tab.seen() == rotation.after | {"more": "1"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import socket
 
 import pytest
@@ -13,7 +14,12 @@ from flask_mongo_session.document.filters import TOMBSTONE_LIFE
 from flask_mongo_session.storage.repository import tombstone
 
 SAFE = {"SECRET_KEY": "x" * 32, "SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "Lax"}
-SAFE["SESSION_ANONYMOUS_LIFETIME"] = 60 * 60
+SAFE |= {
+    "SESSION_COOKIE_NAME": "__Host-session",
+    "SESSION_ANONYMOUS_LIFETIME": 60 * 60,
+    "SESSION_IDLE_TIMEOUT": 30 * 60,
+}
+SAFE |= {"SESSION_ABSOLUTE_LIFETIME": 12 * 60 * 60, "SESSION_MAX_PER_USER": 5, "SESSION_TRACK_DEVICE": "truncated"}
 
 
 @pytest.fixture
@@ -45,7 +51,9 @@ def test_list_shows_live_sessions_as_a_table(run, log_in):
     assert ada in listed.output
     assert bob in listed.output
     assert bob not in run("list", "--user", "ada").output
-    assert len(run("list", "--limit", "1").output.splitlines()) == 2
+    limited = run("list", "--limit", "1")
+    assert len(limited.output.splitlines()) == 3
+    assert "--limit shows more" in limited.stderr
 
 
 def test_list_for_programs(run, log_in):
@@ -67,7 +75,7 @@ def test_a_hostile_user_agent_does_not_reach_the_terminal(run, log_in, sessions)
 
 
 def test_show_shows_the_data(app, run, log_in):
-    """All fields and keys; an unknown id is one line and exit code 1."""
+    """All fields and keys; of an unknown id it says what to type, with exit code 1."""
     sid = log_in("ada")
 
     shown = run("show", sid)
@@ -75,7 +83,9 @@ def test_show_shows_the_data(app, run, log_in):
     assert json.loads(run("show", sid, "--json").output)["data"] == {"user_id": "ada"}
 
     unknown = run("show", "made-up")
-    assert (unknown.exit_code, unknown.output) == (1, "Error: There is no such session.\n")
+    assert unknown.exit_code == 1
+    assert unknown.output.startswith("Error: There is no live session 'made-up'; 'flask sessions list' shows")
+    assert "sessions show [OPTIONS] SESSION_ID" in unknown.output
 
 
 def test_revoke_ends_one(run, log_in):
@@ -117,7 +127,8 @@ def test_stats_counts(run, log_in):
     lines = dict(line.rsplit("  ", 1) for line in run("stats").output.splitlines())
     assert lines[next(name for name in lines if name.startswith("live"))].strip() == "1"
     figures = json.loads(run("stats", "--json").output)
-    assert (figures["live"], figures["active"][0]) == (1, ["5 minutes", 1])
+    assert (figures["live"], figures["active"]["5 minutes"]) == (1, 1)
+    assert dt.datetime.fromisoformat(figures["at"]).tzinfo
 
 
 def test_ended_sessions_are_none(app, run, log_in, store):
@@ -166,9 +177,10 @@ def test_export_and_erase(run, log_in):
         ["show", "x"],
         ["revoke", "x"],
         ["revoke-user", "x"],
+        ["revoke-all", "--yes"],
+        ["audit"],
         ["stats"],
         ["indexes"],
-        ["doctor"],
         ["export-user", "x"],
         ["erase-user", "x", "--yes"],
     ],
@@ -184,6 +196,9 @@ def test_an_unreachable_database_is_one_line(make_app, words):
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
     assert result.output.startswith("Error: ")
+
+
+_HARDENING = ["SESSION_IDLE_TIMEOUT", "SESSION_ABSOLUTE_LIFETIME", "SESSION_MAX_PER_USER", "SESSION_ANONYMOUS_LIFETIME"]
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------
@@ -222,7 +237,18 @@ def test_doctor_is_content(findings):
         ({"SESSION_COOKIE_SAMESITE": None}, "cookie SameSite", "note"),
         ({"SESSION_COOKIE_SAMESITE": "None"}, "cookie SameSite", "note"),
         ({"SESSION_MONGODB_WRITE_CONCERN": 1}, "write concern", "note"),
-        ({"SESSION_ANONYMOUS_LIFETIME": None}, "anonymous lifetime", "note"),
+        ({"SESSION_COOKIE_NAME": "session"}, "cookie name", "note"),
+        ({"SESSION_COOKIE_SECURE": False}, "cookie name", "wrong"),
+        ({"SESSION_COOKIE_DOMAIN": "example.org"}, "cookie name", "wrong"),
+        ({"SESSION_COOKIE_PATH": "/shop"}, "cookie name", "wrong"),
+        ({"APPLICATION_ROOT": "/shop"}, "cookie name", "wrong"),
+        ({"SESSION_COOKIE_NAME": "__Secure-x", "SESSION_COOKIE_DOMAIN": "example.org"}, "cookie name", "ok"),
+        ({"SESSION_COOKIE_NAME": "__Secure-x", "SESSION_COOKIE_SECURE": False}, "cookie name", "wrong"),
+        ({"SESSION_IDLE_TIMEOUT": None}, "idle timeout", "note"),
+        ({"SESSION_ABSOLUTE_LIFETIME": None}, "absolute lifetime", "note"),
+        ({"SESSION_MAX_PER_USER": None}, "sessions per user", "note"),
+        ({"SESSION_TRACK_DEVICE": False}, "device", "note"),
+        ({"SESSION_ANONYMOUS_LIFETIME": None, "SESSION_IDLE_TIMEOUT": None}, "anonymous lifetime", "note"),
         ({"SESSION_ANONYMOUS_LIFETIME": None, "SESSION_IDLE_TIMEOUT": 3600}, "anonymous lifetime", "ok"),
         ({"REMEMBER_COOKIE_DURATION": 60}, "remember-me cookie", "note"),
         ({"SESSION_CLEANUP_INTERVAL": 0}, "sweeping", "note"),
@@ -239,11 +265,76 @@ def test_doctor_finds(findings, config, name, verdict):
     assert exit_code == any(one["verdict"] == "wrong" for one in found.values())
 
 
+def test_doctor_says_what_to_type(findings):
+    """Whatever is not in order comes with the key to set, or the command to run."""
+    found, _ = findings(indexes=False, SECRET_KEY="dev", **dict.fromkeys(_HARDENING))
+
+    for name, one in found.items():
+        assert (
+            one["verdict"] == "ok"
+            or name == "topology"
+            or re.search(r"SESSION_\w+|flask sessions|python -c", one["message"])
+        )
+
+
+def test_doctor_without_a_database(make_app):
+    """What needs none is said all the same; that it is away is wrong, and why."""
+    app = make_app(
+        **SAFE, SESSION_MONGODB=None, SESSION_MONGODB_URI="mongodb://127.0.0.1:9/", SESSION_MONGODB_TIMEOUT=0.3
+    )
+    result = app.test_cli_runner().invoke(args=["sessions", "doctor", "--json"])
+    found = {one["name"]: one for one in json.loads(result.output)}
+
+    assert result.exit_code == 1
+    assert found["cookie name"]["verdict"] == "ok"
+    assert found["database"]["verdict"] == "wrong"
+    assert "mongod" in found["database"]["message"]
+    assert "server" not in found
+
+
+@pytest.mark.parametrize(
+    ("key", "rule", "config", "verdict"),
+    [
+        ("uid", "/login", {}, "note"),
+        ("userid", "/auth/google", {}, "note"),
+        ("account_id", "/sign-in", {}, "note"),
+        ("uid", "/page", {}, "ok"),
+        ("uid", "/login", {"SESSION_USER_KEY": "uid"}, "ok"),
+        ("cart", "/login", {}, "ok"),
+        ("user_id", "/login", {}, "ok"),
+        ("uid", "/login", {"SESSION_ENCRYPTION_KEYS": ["a" * 64]}, "note"),
+    ],
+)
+def test_doctor_notices_a_user_that_nobody_declared(make_app, *, key, rule, config, verdict):
+    """Where people log in, and sessions of nobody hold what looks like somebody; it says which key to set."""
+    app = make_app(**SAFE, **config)
+    app.add_url_rule(rule, "view", lambda: session.update({key: "xavier"}) or "")
+    app.test_client().get(rule, base_url="https://localhost")
+    result = app.test_cli_runner().invoke(args=["sessions", "doctor", "--json"])
+    found = {one["name"]: one for one in json.loads(result.output)}
+
+    assert found["user key"]["verdict"] == verdict
+    assert (f"SESSION_USER_KEY = {key!r}" in found["user key"]["message"]) == (verdict == "note")
+    assert "xavier" not in result.output
+
+
+def test_doctor_misses_the_end_of_audit_records(make_app):
+    """Records of revocations that nothing removes are noticed."""
+    app = make_app(**SAFE)
+    app.extensions["sessions"].revoke_user("ada")
+    examine = app.extensions["sessions"].examine
+
+    with app.app_context():
+        assert [one.verdict for one in examine() if one.name == "audit"] == ["note"]
+        app.extensions["mongo_session"].store.ensure_indexes()
+        assert [one.verdict for one in examine() if one.name == "audit"] == ["ok"]
+
+
 def test_doctor_is_lenient_while_debugging(findings, monkeypatch):
     """On a developer's machine there is no HTTPS."""
     monkeypatch.setenv("FLASK_DEBUG", "1")
 
-    found, exit_code = findings(SESSION_COOKIE_SECURE=False)
+    found, exit_code = findings(SESSION_COOKIE_SECURE=False, SESSION_COOKIE_NAME="session")
     assert (found["cookie Secure"]["verdict"], exit_code) == ("note", 0)
 
 

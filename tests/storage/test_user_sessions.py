@@ -73,7 +73,7 @@ def destroyed():
     """The (sid, reason) of each session that is ended, as announced."""
     heard = []
 
-    def receive(sender, sid, reason):
+    def receive(sender, sid, reason, actor):
         heard.append((sid, reason))
 
     with session_destroyed.connected_to(receive):
@@ -333,7 +333,10 @@ def test_expired_sessions_are_not_counted(ours, store):
 
 @pytest.mark.parametrize("heard", [False, True])
 def test_revoking_many(ours, store, commands, heard):
-    """Without a receiver it is one update and one that finds no more; with one each is heard of."""
+    """Without a receiver it is one update and one that finds no more; with one each is heard of.
+
+    Beside the sessions the user's mark is moved, and who did it is recorded.
+    """
     ids = seed(store, 2_500)
     seed(store, 3, "bob")
     store.ensure_indexes()
@@ -345,8 +348,15 @@ def test_revoking_many(ours, store, commands, heard):
         assert sorted(seen) == sorted(ids)
     else:
         assert ours.revoke_user("ada") == 2_500
-        assert commands.names == ["update", "update"]
-        assert commands.sent[0]["updates"][0]["hint"] == {"user_id": 1}
+        ended = [sent for sent in commands.sent if sent.get("update") == "sessions"]
+        assert len(ended) == 2
+        assert ended[0]["updates"][0]["hint"] == {"user_id": 1}
+        beside = ["update sessions_revocations", "insert sessions_audit", "update sessions_audit"]
+        assert [f"{name} {sent[name]}" for name, sent in zip(commands.names, commands.sent, strict=True)] == [
+            *beside[:2],
+            *["update sessions"] * 2,
+            beside[2],
+        ]
     assert store.collection.count_documents({"ended_at": None}) == 3
 
 

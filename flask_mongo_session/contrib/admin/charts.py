@@ -6,6 +6,8 @@ import typing as t
 
 from markupsafe import Markup
 
+from flask_mongo_session import Figures
+
 _WIDTH, _HEIGHT, _TOP, _BOTTOM = 480, 200, 26, 26
 _GAP = 0.25
 _MANY = 12
@@ -75,3 +77,26 @@ def short(value: float) -> str:
             return number.removesuffix(".0") + letter
 
     return f"{value:.1e}"
+
+
+def overview_cards(figures: Figures) -> list[tuple[str, str]]:
+    """The figures that the overview begins with: what they say, and how many."""
+    about = "≈ " if figures.estimated else ""
+    cards = [("Live now", short(figures.live)), ("Logged in", about + short(figures.with_user))]
+    cards += [(f"Active in {span}", about + short(count)) for span, count in figures.active]
+
+    return [
+        *cards,
+        ("Expired, not swept", short(figures.expired)),
+        ("Average size", f"{about}{short(figures.average_size)} B"),
+    ]
+
+
+def overview_charts(figures: Figures) -> list[tuple[str, Markup]]:
+    """The pictures of the overview with their titles."""
+    return [
+        ("Created per hour (UTC)", bar_chart(figures.created, "Sessions created per hour")),
+        ("Expiring per hour (UTC)", bar_chart(figures.expiring, "Sessions expiring per hour")),
+        ("Sizes", bar_chart(figures.sizes, "Sessions by size")),
+        ("Users by number of sessions", bar_chart(figures.per_user, "Users by number of sessions", " %")),
+    ]

@@ -3,183 +3,169 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bson import DatetimeMS
 from bson.errors import BSONError
 
-from flask_mongo_session import MongoSession, SessionInfo
-from flask_mongo_session.document import filters
-from flask_mongo_session.document.record import Document, user_text
+from flask_mongo_session import SessionInfo
+from flask_mongo_session.document.record import METADATA, Document
+from flask_mongo_session.store import MongoSessionStore
 
-STATES = ("live", "expired", "damaged")
-ORDERS = {"latest": -1, "soonest": 1}
+from .query import Key, Query, state_filter
+from .search import Filter, Pipeline, Search, aggregate
 
-#: Sessions on a page, and how many are looked at for it where no index helps (the device).
+#: Sessions on a page, and how many are looked at for it where the order's index alone helps.
 PAGE = 50
-SCAN = 5_000
+SCAN = 20_000
+#: A condition that fewer records meet is looked up by its own index, and the result sorted.
+NARROW = 10_000
 
-_FIELDS = dict.fromkeys(SessionInfo._fields, True)
-#: Most sessions that may share one expiry: a stranger's number must not send the server over the whole index.
-_MOST_PASSED = 1_000_000
-#: The dates that Python has: from the year 1 to 9999.
-_FIRST = DatetimeMS(dt.datetime.min.replace(tzinfo=dt.timezone.utc))
-_LAST = DatetimeMS(dt.datetime.max.replace(tzinfo=dt.timezone.utc))
-#: Everything but a date; what is missing counts as null, and an array lies in the index by its elements.
-_NO_DATES = [
-    *("double", "string", "object", "binData", "objectId", "bool", "null", "regex", "int", "long"),
-    *("decimal", "timestamp", "minKey", "maxKey"),
-]
-
-Filter = dict[str, t.Any]
-
-
-class Key(t.NamedTuple):
-    """Where a page ends: an expiry in UTC milliseconds, and how many sessions with that very expiry lie before."""
-
-    expires_at: int
-    passed: int
-
-    def pack(self) -> str:
-        """As text for an address."""
-        return f"{self.expires_at}-{self.passed}"
-
-    @classmethod
-    def unpack(cls, text: str) -> Key | None:
-        """The reverse; ``None`` for anything else, and for numbers that no page of ours names."""
-        try:
-            key = cls(*map(int, text.rsplit("-", 1)))
-            DatetimeMS(key.expires_at)
-        except (TypeError, ValueError, OverflowError):
-            return None
-
-        return key if 0 <= key.passed <= _MOST_PASSED else None
-
-
-@dataclass(frozen=True)
-class Query:
-    """What the visitor asks for."""
-
-    state: str = "live"
-    user: str = ""
-    device: str = ""
-    order: str = "latest"
-    after: Key | None = None
-
-    @classmethod
-    def of(cls, arguments: t.Mapping[str, str]) -> Query:
-        """From an address; what makes no sense is left out."""
-        state, order = arguments.get("state", ""), arguments.get("order", "")
-        return cls(
-            state if state in STATES else "live",
-            arguments.get("user", "").strip(),
-            arguments.get("device", "").strip(),
-            order if order in ORDERS else "latest",
-            Key.unpack(arguments.get("after", "")),
-        )
-
-    def arguments(self, after: Key | None = None) -> dict[str, t.Any]:
-        """For the address of the page that begins *after*."""
-        shown = {"state": self.state, "user": self.user, "device": self.device, "order": self.order}
-        return {name: value for name, value in shown.items() if value} | ({"after": after.pack()} if after else {})
-
-    def filter(self, now: dt.datetime) -> Filter:
-        """For MongoDB: equality, and a range of the index on the expiry; never a regular expression.
-
-        Tombstones are in none of the states.
-        """
-        chosen: Filter = {"user_id": user_text(self.user)} if self.user else {}
-        if self.state == "damaged":
-            damaged = [None, {"$type": _NO_DATES}, {"$lt": _FIRST}, {"$gt": _LAST}]
-            return {**chosen, "$or": [{"expires_at": one} for one in damaged], **filters.not_ended()}
-
-        bounds = [filters.live(now) if self.state == "live" else filters.expired(now)]
-        if self.after:
-            onwards = "$lte" if ORDERS[self.order] < 0 else "$gte"
-            bounds.append({"expires_at": {onwards: DatetimeMS(self.after.expires_at)}})
-        return {**chosen, "$and": bounds}
-
-    def sort(self) -> list[tuple[str, int]] | None:
-        """By the index, whose order among equals is a fixed one; a user's few are sorted by themselves."""
-        if self.state == "damaged":
-            return None
-
-        direction = ORDERS[self.order]
-        return [("expires_at", direction), ("_id", 1)] if self.user else [("expires_at", direction)]
-
-    def matches(self, info: SessionInfo) -> bool:
-        """Whether the session is on such a device: a part of its name, or the beginning of its address."""
-        wanted = self.device.lower()
-        return wanted in (info.user_agent or "").lower() or (info.ip or "").startswith(wanted)
+_FIELDS = dict.fromkeys(METADATA, True)
+#: Records that come at once in an export, and the seconds that all of it may take.
+_BATCH, _EXPORT_SECONDS = 500, 600.0
 
 
 @dataclass
 class Page:
     """Sessions to show, and where the next page begins."""
 
-    rows: list[SessionInfo] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     next: Key | None = None
     #: Whether looking ended before the page was full.
     gave_up: bool = False
     #: Whether a record could not even be read.
     unreadable: bool = False
+    #: Whether an index is missing.
+    slow: bool = False
 
 
-def fetch(sessions: MongoSession, query: Query) -> Page:
-    """The page; one query that goes along an index and ends after :data:`SCAN` records."""
-    if query.state == "damaged":
-        query = replace(query, after=None)
+class Row(t.NamedTuple):
+    """A session, and the ``_id`` of its record, which is no text where something else put it there."""
 
-    store = sessions.store
-    limit = SCAN if query.device else PAGE + 1
+    info: SessionInfo
+    raw_id: t.Any
+
+
+class _Plan(t.NamedTuple):
+    """How the records of a query are found: *along* an index, within *bounds*, those that match *rest*."""
+
+    along: str
+    bounds: Filter
+    rest: Filter
+    sort: dict[str, int]
+    #: Whether few records lie within the bounds.
+    narrow: bool
+
+
+def fetch(store: MongoSessionStore, query: Query, search: Search) -> Page:
+    """The page; bounded commands along an index."""
     with store.operation():
-        cursor = store.collection.find(
-            query.filter(store.now()),
-            _FIELDS,
-            sort=query.sort(),
-            skip=query.after.passed if query.after else 0,
-            limit=limit,
-            batch_size=500,
-        )
-        return _fill(cursor, query, limit)
+        now = store.now()
+        plan = _plan(store, query, search, now)
+        after = query.after or Key()
+        window: Pipeline = [] if plan.narrow else [{"$skip": after.skip}, {"$limit": SCAN}]
+        pipeline = [*_start(plan), *window, {"$match": plan.rest}, {"$skip": after.passed}, {"$limit": PAGE + 1}]
+        try:
+            found, indexed = aggregate(store, [*pipeline, {"$project": _FIELDS}], plan.along or None)
+            documents = list(found)
+        except BSONError:
+            return Page(unreadable=True)
+
+        page = Page(_rows(documents[:PAGE], search), slow=not indexed)
+        if query.state == "damaged":
+            return page
+        if len(documents) > PAGE:
+            page.next = _key_after(documents[:PAGE], query)
+        elif not plan.narrow:
+            page.next = _key_behind_window(store, plan, query, indexed=indexed)
+            page.gave_up = page.next is not None
+        return page
 
 
-def _fill(cursor: t.Iterable[t.Any], query: Query, limit: int) -> Page:
-    page, last, looked_at = Page(), query.after, 0
-    try:
-        for document in cursor:
-            if len(page.rows) == PAGE:
-                page.next = last
-                break
-            looked_at += 1
-            info = SessionInfo.of(document)
-            last = _advance(last, document)
-            if query.matches(info):
-                page.rows.append(info)
-        else:
-            page.gave_up = looked_at == limit
-            page.next = last if page.gave_up else None
-    except BSONError:
-        page.unreadable = True
-    if query.state == "damaged":
-        page.next = None
+def export(store: MongoSessionStore, query: Query, search: Search) -> t.Iterator[list[Row]]:
+    """All sessions of a query in batches, in constant memory."""
+    with store.connection.background_operation(_EXPORT_SECONDS):
+        plan = _plan(store, query, search, store.now())
+        pipeline = [*_start(plan), {"$match": plan.rest}, {"$project": _FIELDS}]
+        cursor, _ = aggregate(store, pipeline, plan.along or None, _BATCH)
 
-    return page
+    while True:
+        with store.connection.background_operation():
+            documents = list(itertools.islice(cursor, _BATCH))
+        if not documents:
+            return
+        yield _rows(documents, search)
 
 
-def _advance(last: Key | None, document: Document) -> Key:
-    """The key behind one more session."""
-    expires_at = _milliseconds(document.get("expires_at"))
-    if last is not None and last.expires_at == expires_at:
-        return Key(expires_at, last.passed + 1)
+def _plan(store: MongoSessionStore, query: Query, search: Search, now: dt.datetime) -> _Plan:
+    """Along the index of a condition that few records meet, else along that of the order."""
+    order, state = query.by, state_filter(query.state, now)
+    conditions = [(search.field, dict(search.filter))] if search.field else []
+    times = query.times()
+    if times:
+        conditions.append(("touched_at", times))
 
-    return Key(expires_at, 1)
+    damaged = query.state == "damaged"
+    typed = {} if damaged else order.typed()
+    everything = {"$and": [state, *(condition for _, condition in conditions), typed]}
+    for name, condition in conditions:
+        if store.collection.count_documents(condition, limit=NARROW) < NARROW:
+            bounds = {"$and": [everything, _onwards(query)]}
+            return _Plan(name, bounds, {}, {order.field: order.direction, "_id": 1}, narrow=True)
+    if damaged:
+        return _Plan("", everything, {}, {}, narrow=True)
+
+    on_order = [_onwards(query), typed]
+    on_order += [state] if order.field == "expires_at" else [times] if times else []
+    return _Plan(order.field, {"$and": on_order}, everything, {order.field: order.direction}, narrow=False)
 
 
-def _milliseconds(value: t.Any) -> int:
-    """A date as the driver reads it, also one that Python has no date for; 0 for anything else."""
+def _start(plan: _Plan) -> Pipeline:
+    return [{"$match": plan.bounds}, *([{"$sort": plan.sort}] if plan.sort else [])]
+
+
+def _onwards(query: Query) -> Filter:
+    """Where the page begins."""
+    if query.after is None or query.after.at is None:
+        return {}
+
+    return {query.by.field: {"$gte" if query.by.direction > 0 else "$lte": DatetimeMS(query.after.at)}}
+
+
+def _rows(documents: list[Document], search: Search) -> list[Row]:
+    rows = [Row(SessionInfo.of(document), document["_id"]) for document in documents]
+    return [row for row in rows if search.accepts(row.info)]
+
+
+def _key_after(shown: list[Document], query: Query) -> Key:
+    """Behind the last session shown: its date, and how many sessions of that very date were shown."""
+    name = query.by.field
+    at = _milliseconds(shown[-1].get(name))
+    same = sum(_milliseconds(document.get(name)) == at for document in shown)
+    before = query.after or Key()
+    return Key(at, same + before.passed, before.skip) if before.at == at else Key(at, same)
+
+
+def _key_behind_window(store: MongoSessionStore, plan: _Plan, query: Query, *, indexed: bool) -> Key | None:
+    """Behind the last record that was looked at; ``None`` where that was the last one there is."""
+    before, name = query.after or Key(), query.by.field
+    pipeline = [*_start(plan), {"$skip": before.skip + SCAN - 1}, {"$limit": 1}, {"$project": {name: True}}]
+    last = next(iter(aggregate(store, pipeline, name if indexed else None)[0]), None)
+    if last is None:
+        return None
+
+    at = _milliseconds(last[name]) or 0
+    nearer = {name: {"$lt" if query.by.direction > 0 else "$gt": DatetimeMS(at)}}
+    passed = store.collection.count_documents({"$and": [plan.bounds, nearer]}, limit=before.skip + SCAN)
+    return Key(at, 0, before.skip + SCAN - passed)
+
+
+def _milliseconds(value: t.Any) -> int | None:
+    """A date as the driver reads it, also one that Python has no date for."""
     if isinstance(value, dt.datetime):
         return int(DatetimeMS(value))
 
-    return int(value) if isinstance(value, DatetimeMS) else 0
+    return int(value) if isinstance(value, DatetimeMS) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import functools
 
+from .texts import noted_many, say, say_many
+
 try:
     from ua_parser import parse
 except ImportError as error:
@@ -31,9 +33,14 @@ _BROWSERS = {
 _SYSTEMS = {"Mac OS X": "macOS", "Chrome OS": "ChromeOS", "Other": ""}
 _DEVICES_BY_NAME = ("iPhone", "iPad")
 _STEPS = ((60, "minute"), (3600, "hour"), (86400, "day"))
+_AGO = {
+    "minute": noted_many("%(count)d minute ago", "%(count)d minutes ago"),
+    "hour": noted_many("%(count)d hour ago", "%(count)d hours ago"),
+    "day": noted_many("%(count)d day ago", "%(count)d days ago"),
+}
 
 
-@functools.lru_cache(maxsize=1_024)
+@functools.lru_cache(maxsize=8_192)
 def device_name(user_agent: str | None) -> str:
     """Browser and system of a ``User-Agent`` header; :data:`UNKNOWN` where it says nothing that is known."""
     found = parse(user_agent) if user_agent else None
@@ -48,15 +55,26 @@ def device_name(user_agent: str | None) -> str:
     return " on ".join(part for part in (browser, system) if part) or UNKNOWN
 
 
+def device_text(user_agent: str | None) -> str:
+    """:func:`device_name` in the visitor's language."""
+    name = device_name(user_agent)
+    if name == UNKNOWN:
+        return say("Unknown device")
+
+    browser, on, system = name.partition(" on ")
+    return say("%(browser)s on %(system)s", browser=browser, system=system) if on else name
+
+
 def time_ago(moment: dt.datetime | None, now: dt.datetime) -> str:
     """How long ago *moment* was: "just now", "5 minutes ago", "2 days ago"."""
     if moment is None:
-        return "some time ago"
+        return say("some time ago")
 
     seconds = (now - moment).total_seconds()
     passed = [(int(seconds // length), unit) for length, unit in _STEPS if seconds >= length]
     if not passed:
-        return "just now"
+        return say("just now")
 
     count, unit = passed[-1]
-    return f"{count} {unit} ago" if count == 1 else f"{count} {unit}s ago"
+    one, many = _AGO[unit]
+    return say_many(one, many, count)

@@ -1,10 +1,11 @@
-"""What is wrong, or not as it should be, with an application's sessions: the findings of ``flask sessions doctor``."""
+"""What the doctor asks the database: server, clock, indexes, sweeping, what is in the sessions."""
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
 import os
+import re
 import typing as t
 
 from flask import Flask
@@ -12,78 +13,31 @@ from flask import Flask
 from flask_mongo_session.document import filters
 from flask_mongo_session.storage.indexes import NEVER_SECONDS
 
+from .finding import NOTE, OK, WRONG, Result
+
 if t.TYPE_CHECKING:
     from flask_mongo_session.config import SessionConfig
     from flask_mongo_session.store import MongoSessionStore
 
-OK, NOTE, WRONG = "ok", "note", "wrong"
-
 #: The oldest MongoDB that all commands used here work on.
 OLDEST_SERVER = (5, 0)
-_SHORTEST_KEY = 16
 _CLOCKS_MAY_DIFFER = dt.timedelta(seconds=2)
 _UNSWEPT = 10_000
-_LONG_FIRST_LIFE = dt.timedelta(days=1)
 _HOUR, _DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
-#: Sessions that are looked at for the keys that they need.
+#: Sessions that are looked at for the keys that they need, and for users that nobody declared.
 _SAMPLE = 1_000
+#: Keys that probably say who is logged in, and views that log somebody in.
+_LIKE_A_USER = re.compile(r"(?i)_?(uid|(user|account|member|customer|profile)_?(id|name)?|login|email)")
+_LIKE_A_LOG_IN = re.compile(r"(?i)log.?in|sign.?in|auth")
 
 
-class Finding(t.NamedTuple):
-    """One thing that was looked at: its name, ``"ok"``, ``"note"`` or ``"wrong"``, and what was seen."""
-
-    name: str
-    verdict: str
-    message: str
-
-
-def examine(app: Flask, store: MongoSessionStore, config: SessionConfig) -> list[Finding]:
-    """All findings, the database's last. Raises :exc:`SessionStoreUnavailable` when it cannot be asked."""
-    results = [check(app) for check in (_secret_key, _secure, _http_only, _same_site)]
-    results += [_remember_me(app), _write_concern(config), _lifetimes(app, config), _embedded(app, config)]
-    results += [check(store) for check in (_encryption, _server, _topology, _clock, _indexes)]
-    results += [check(store, config) for check in (_expiry_index, _sweeping)]
-
-    return [Finding(*result) for result in results]
-
-
-Result = tuple[str, str, str]
-
-
-def _secret_key(app: Flask) -> Result:
-    key = app.secret_key
-    if not key:
-        return "secret key", WRONG, "SECRET_KEY is not set: there are no sessions at all."
-    if len(key) < _SHORTEST_KEY:
-        return "secret key", WRONG, f"SECRET_KEY is shorter than {_SHORTEST_KEY} characters: it can be guessed."
-
-    older = len(app.config["SECRET_KEY_FALLBACKS"] or ())
-    return "secret key", OK, f"set; {older} older ones are accepted"
-
-
-def _secure(app: Flask) -> Result:
-    if app.session_interface.get_cookie_secure(app):
-        return "cookie Secure", OK, "sent over HTTPS only"
-
-    verdict = NOTE if app.debug else WRONG
-    return "cookie Secure", verdict, "SESSION_COOKIE_SECURE is off: the cookie travels over plain HTTP, too."
-
-
-def _http_only(app: Flask) -> Result:
-    if app.session_interface.get_cookie_httponly(app):
-        return "cookie HttpOnly", OK, "kept from scripts"
-
-    return "cookie HttpOnly", WRONG, "SESSION_COOKIE_HTTPONLY is off: any script on a page can take the session."
-
-
-def _same_site(app: Flask) -> Result:
-    same_site = app.session_interface.get_cookie_samesite(app)
-    if same_site in ("Lax", "Strict"):
-        return "cookie SameSite", OK, same_site
-    if same_site is None:
-        return "cookie SameSite", NOTE, 'SESSION_COOKIE_SAMESITE is not set; "Lax" keeps other sites from posting.'
-
-    return "cookie SameSite", NOTE, f"SESSION_COOKIE_SAMESITE is {same_site!r}: other sites' pages send the cookie."
+def examine_database(app: Flask, store: MongoSessionStore, config: SessionConfig) -> t.Iterator[Result]:
+    """Each point. Raises :exc:`SessionStoreUnavailable` when the database cannot be asked."""
+    for check in (_server, _topology, _clock, _indexes, _encryption, _audit):
+        yield check(store)
+    for check_with_config in (_expiry_index, _sweeping):
+        yield check_with_config(store, config)
+    yield _user_key(app, store, config)
 
 
 def _encryption(store: MongoSessionStore) -> Result:
@@ -112,51 +66,6 @@ def _encryption(store: MongoSessionStore) -> Result:
 def _values(document: t.Mapping[str, t.Any]) -> t.Iterable[t.Any]:
     data = document.get("data")
     return data.values() if isinstance(data, dict) else ()
-
-
-def _remember_me(app: Flask) -> Result:
-    """Whether Flask-Login's remember-me cookie is in use: it is not kept here, so nothing here can end it."""
-    used = sorted(key for key in app.config if key.startswith("REMEMBER_COOKIE_"))
-    if not used:
-        return "remember-me cookie", OK, "no REMEMBER_COOKIE_ key is set"
-
-    return (
-        "remember-me cookie",
-        NOTE,
-        (f"{used[0]} is set: Flask-Login's cookie outlives every revocation; session.permanent = True does not"),
-    )
-
-
-def _lifetimes(app: Flask, config: SessionConfig) -> Result:
-    """Whether sessions that nobody comes back to pile up."""
-    idle = config.idle_timeout or app.permanent_session_lifetime
-    first = min(config.anonymous_lifetime or idle, idle)
-    if first <= _LONG_FIRST_LIFE:
-        return "anonymous lifetime", OK, f"a session of nobody that is not used again is over after {first}"
-
-    return (
-        "anonymous lifetime",
-        NOTE,
-        (f"a crawler's session is kept for {first}; SESSION_ANONYMOUS_LIFETIME, an hour for example, ends it sooner"),
-    )
-
-
-def _write_concern(config: SessionConfig) -> Result:
-    concern = config.mongodb_write_concern
-    if concern == "majority":
-        return "write concern", OK, "majority"
-
-    return "write concern", NOTE, f"{concern!r}: log-ins and log-outs that were confirmed can be lost by a failure."
-
-
-def _embedded(app: Flask, config: SessionConfig) -> Result:
-    name = "embedded server"
-    if not (config.mongodb_uri or "").startswith("embedded:"):
-        return name, OK, "not used"
-    if app.debug or app.testing:
-        return name, OK, "used, for development or tests"
-
-    return name, WRONG, "SESSION_MONGODB_URI is 'embedded:…' outside debug and testing: it is a developer's server."
 
 
 def _server(store: MongoSessionStore) -> Result:
@@ -242,3 +151,46 @@ def _is_overdue(runs: list[dict[str, t.Any]], interval: dt.timedelta, now: dt.da
 
     since, *pauses = (later - earlier for later, earlier in itertools.pairwise([now, *(run["at"] for run in runs)]))
     return bool(since > 2 * max(interval, _HOUR, max(pauses, default=_DAY)))
+
+
+def _audit(store: MongoSessionStore) -> Result:
+    """Whether records of revocations, which name people, go away in time."""
+    with store.operation():
+        collection = store.connection.collection(f"{store.collection_name}_audit")
+        if collection.find_one() is None:
+            return "audit", OK, "nothing was revoked in the time that is kept"
+        expiring = any("expireAfterSeconds" in index for index in collection.list_indexes())
+    if expiring:
+        return "audit", OK, "who ended whose sessions: see 'flask sessions audit'"
+
+    return "audit", NOTE, "records of revocations are never removed: run 'flask sessions indexes'"
+
+
+def _user_key(app: Flask, store: MongoSessionStore, config: SessionConfig) -> Result:
+    """Whether sessions of nobody hold a key that probably names somebody, in an application where people log in."""
+    name, declared = "user key", " or ".join(map(repr, config.user_key)) or "none"
+    if not _has_log_in(app):
+        return name, OK, f"{declared}; no view looks like a log-in"
+
+    gather = store.repository.mapper.gather
+    with store.operation():
+        chosen = {"user_id": None, **filters.live(store.connection.now())}
+        found = list(store.collection.find(chosen, sort=[("expires_at", -1)], limit=_SAMPLE))
+    keys = {key for record in found if type(record.get("data", {})) is dict for key in gather(record)}
+    suspects = sorted(key for key in keys - {*config.user_key} if _LIKE_A_USER.fullmatch(key))
+    if not suspects:
+        return name, OK, declared
+
+    return (
+        name,
+        NOTE,
+        (
+            f"sessions of nobody hold session[{suspects[0]!r}]. If that says who is logged in, set "
+            f"SESSION_USER_KEY = {suspects[0]!r}: without it a log-in brings no new token, and revoke_user finds none."
+        ),
+    )
+
+
+def _has_log_in(app: Flask) -> bool:
+    rules = app.url_map.iter_rules()
+    return hasattr(app, "login_manager") or any(_LIKE_A_LOG_IN.search(f"{rule.endpoint} {rule.rule}") for rule in rules)

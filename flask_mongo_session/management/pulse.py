@@ -1,0 +1,88 @@
+"""What happens to sessions from one moment to the next, as far as the database alone can tell.
+
+Rejected cookies leave no trace there, and what one process announces by signals another does not hear.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+
+from flask_mongo_session.document.standing import GRACE
+
+if t.TYPE_CHECKING:
+    from flask_mongo_session.store import MongoSessionStore
+
+#: A tombstone's expiry lies so far before the end that it tells of, at most.
+_BEFORE_ITS_END = 3 * GRACE
+
+
+class Beat(t.NamedTuple):
+    """How many sessions there are, and what happened since the beat before."""
+
+    at: dt.datetime
+    live: int
+    #: Sessions that began, were ended, and expired. A session that began and ended in between counts in both.
+    created: int = 0
+    ended: int = 0
+    expired: int = 0
+    #: Since the beat before; 0 for the first.
+    seconds: float = 0.0
+
+
+class Pulse:
+    """Looks at the same store again and again; each look is one query along the index on the expiry.
+
+    Beside it, the server is asked how many records it keeps count of; after a crash of it that may be off by a few.
+    """
+
+    def __init__(self, store: MongoSessionStore) -> None:
+        self._store = store
+        self._last: Beat | None = None
+        self._floor: dt.datetime | None = None
+        self._tombstones = 0
+
+    def beat(self) -> Beat:
+        """Look now. Raises :exc:`SessionStoreUnavailable`; the next look then tells of the time since the last one."""
+        store, last = self._store, self._last
+        with store.operation():
+            now = store.connection.now()
+            before = now if last is None else last.at
+            floor, known_floor = before - _BEFORE_ITS_END, self._floor or now - _BEFORE_ITS_END
+            total = store.collection.estimated_document_count()
+            answer = list(store.collection.aggregate(self._pipeline(now, before, floor, known_floor)))
+
+        sums = {name: sum(part.get(name, 0) for part in answer) for name in ("over", "old", "new", "expired")}
+        live = max(total - sums["over"], 0)
+        ended = max(sums["old"] - self._tombstones, 0) if last else 0
+        created = max(live - last.live + ended + sums["expired"], 0) if last else 0
+        expired = sums["expired"] if last else 0
+        self._floor, self._tombstones = floor, sums["new"]
+        self._last = Beat(now, live, created, ended, expired, (now - before).total_seconds())
+        return self._last
+
+    def _pipeline(
+        self, now: dt.datetime, before: dt.datetime, floor: dt.datetime, known_floor: dt.datetime
+    ) -> list[dict[str, t.Any]]:
+        """What is over; of it the tombstones since two floors, and what has just expired."""
+        is_tombstone = {"$gt": ["$ended_at", None]}
+        late = [
+            {"$match": {"expires_at": {"$gt": known_floor, "$lte": now}}},
+            {
+                "$group": {
+                    "_id": None,
+                    "old": _count(is_tombstone),
+                    "new": _count({"$and": [is_tombstone, {"$gt": ["$expires_at", floor]}]}),
+                    "expired": _count({"$and": [{"$not": [is_tombstone]}, {"$gt": ["$expires_at", before]}]}),
+                }
+            },
+        ]
+        return [
+            {"$match": {"expires_at": {"$lte": now}}},
+            {"$count": "over"},
+            {"$unionWith": {"coll": self._store.collection_name, "pipeline": late}},
+        ]
+
+
+def _count(condition: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"$sum": {"$cond": [condition, 1, 0]}}
