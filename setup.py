@@ -28,6 +28,7 @@ ADMIN = ["flask-admin>=2,<3", "wtforms>=3.1,<4"]
 DEVICES = ["ua-parser>=1,<2"]
 ENCRYPTION = ["cryptography>=42"]
 METRICS = ["prometheus-client>=0.20,<1", "opentelemetry-api>=1.30,<2"]
+MIGRATION = ["msgspec>=0.18.6"]
 EXAMPLE = [*EMBEDDED, *ADMIN, *DEVICES, "flask-login>=0.6.3,<0.7", "flask-wtf>=1.2,<2"]
 
 setup(
@@ -66,15 +67,19 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "flask>=3.1.3,<3.2",
+        "werkzeug>=3.1,<4",
         "mongoengine>=0.29.1,<0.30",
         "pymongo>=4.9,<5",
         "blinker>=1.9,<2",
+        "click>=8.1.3,<9",
+        "itsdangerous>=2.2,<3",
     ],
     extras_require={
         "embedded": EMBEDDED,
         "admin": ADMIN,
         "devices": DEVICES,
         "encryption": ENCRYPTION,
+        "migration": MIGRATION,
         "example": EXAMPLE,
         "metrics": METRICS,
     },

@@ -25,7 +25,10 @@ nitpick_ignore_regex = [
     ("py:.*", rf"({_ELSEWHERE})\..*"),
     ("py:.*", "(Key|Runtime|Type|Value)Error"),
     ("py:class", _INSIDE),
-    ("py:class", "AuditRecord|Client|Connection|Database|Finding|Flask|MongoSession|NewLogin|Series|SessionConfig|Store"),
+    (
+        "py:class",
+        "AuditRecord|Client|Connection|Database|Finding|Flask|Migration|MongoSession|NewLogin|Series|SessionConfig|Store",
+    ),
     ("py:(data|exc|func)", "MESSAGES|session|ConfigurationError|is_new"),
 ]
 

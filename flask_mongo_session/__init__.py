@@ -32,6 +32,7 @@ from .signals import (
     sessions_swept,
 )
 from .store import MongoSessionStore
+from .web.current import current_session, typed_session
 from .web.interface import MongoSessionInterface
 from .web.reauthentication import fresh_session
 
@@ -62,6 +63,7 @@ __all__ = [
     "StoredSession",
     "TooManySessions",
     "UnstorableValue",
+    "current_session",
     "current_user_id",
     "fresh_session",
     "new_session_id",
@@ -72,6 +74,7 @@ __all__ = [
     "session_rejected",
     "session_updated",
     "sessions_swept",
+    "typed_session",
 ]
 
 if _find_spec(f"{__name__}.session_processor"):

@@ -60,6 +60,12 @@ class SessionConfig:
     encryption_keys: tuple[str | bytes, ...] | t.Callable[[], t.Any] | None = None
     admin_hide: tuple[str, ...] = ("csrf_token", "_id")
     audit_lifetime: dt.timedelta = dt.timedelta(days=90)
+    migrate_from: tuple[str, ...] = ()
+    migrate_db: str | None = None
+    migrate_collect: str | None = None
+    migrate_pickle: bool = False
+    key_prefix: str | None = None
+    use_signer: bool = False
 
     def __repr__(self) -> str:
         """Without the URI's password and the encryption keys."""
@@ -88,15 +94,25 @@ _FOREIGN = frozenset(
         "SESSION_PROTECTION",  # Flask-Login's
     }
 )
-#: Keys of Flask-Session that mean nothing here, and what does instead.
+_ALWAYS_MONGODB = "sessions are always kept in MongoDB"
+#: Keys of Flask-Session and flask-mongoengine that mean nothing here, and what does instead.
 _REPLACED = {
-    "SESSION_TYPE": "sessions are always kept in MongoDB",
+    "SESSION_TYPE": _ALWAYS_MONGODB,
     "SESSION_KEY_PREFIX": "use SESSION_MONGODB_COLLECT for a collection of its own",
     "SESSION_USE_SIGNER": "the cookie is always signed",
     "SESSION_ID_LENGTH": "a token always has 256 random bits",
     "SESSION_SERIALIZATION_FORMAT": "values are always BSON",
     "SESSION_CLEANUP_N_REQUESTS": "use SESSION_CLEANUP_INTERVAL, in seconds",
+    "SESSION_TTL": "use SESSION_IDLE_TIMEOUT, in seconds",
+    **dict.fromkeys(("SESSION_REDIS", "SESSION_MEMCACHED", "SESSION_CACHELIB"), _ALWAYS_MONGODB),
+    **dict.fromkeys(("SESSION_FILE_DIR", "SESSION_FILE_THRESHOLD", "SESSION_FILE_MODE"), _ALWAYS_MONGODB),
+    **dict.fromkeys(("SESSION_SQLALCHEMY", "SESSION_SQLALCHEMY_TABLE"), _ALWAYS_MONGODB),
+    **dict.fromkeys(("SESSION_SQLALCHEMY_SEQUENCE", "SESSION_SQLALCHEMY_SCHEMA"), _ALWAYS_MONGODB),
+    **dict.fromkeys(("SESSION_SQLALCHEMY_BIND_KEY", "SESSION_DYNAMODB", "SESSION_DYNAMODB_TABLE"), _ALWAYS_MONGODB),
 }
+#: Those that say where Flask-Session's sessions are, as long as they are migrated.
+_OF_MIGRATION = {"SESSION_KEY_PREFIX", "SESSION_USE_SIGNER"}
+_MIGRATED = ("flask-session", "flask-mongoengine", "cookie")
 _SIMILAR = 0.9
 
 
@@ -115,7 +131,9 @@ def _refuse_unknown(config: t.Mapping[str, t.Any]) -> None:
             if nearest:
                 raise ConfigurationError(f"Unknown configuration key {key!r}; did you mean {nearest[0]!r}?")
 
-    without_effect = [key for key in _REPLACED if config.get(key) not in (None, "mongodb")]
+    needed = _OF_MIGRATION if config.get("SESSION_MIGRATE_FROM") else set()
+    present = [key for key in _REPLACED if config.get(key) is not None and key not in needed]
+    without_effect = [key for key in present if key != "SESSION_TYPE" or str(config[key]).lower() != "mongodb"]
     if without_effect:
         reasons = "; ".join(f"{key}: {_REPLACED[key]}" for key in without_effect)
         warnings.warn(f"Configuration keys without effect: {reasons}.", stacklevel=_level_of_the_application())
@@ -247,6 +265,22 @@ def _names(key: str, value: t.Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _libraries(key: str, value: t.Any) -> tuple[str, ...]:
+    names = () if value is None else _names(key, value)
+    unknown = [name for name in names if name not in _MIGRATED]
+    if unknown:
+        raise ConfigurationError(f"{key} takes {', '.join(map(repr, _MIGRATED))} or several of them.")
+
+    return names
+
+
+def _prefix(key: str, value: t.Any) -> str:
+    if not isinstance(value, str):
+        _wrong_type(key, value, "text")
+
+    return value
+
+
 def _track(key: str, value: t.Any) -> bool | str:
     if value == "truncated":
         return "truncated"
@@ -301,4 +335,10 @@ _PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "encryption_keys": _optional(_key_ring),
     "admin_hide": _names,
     "audit_lifetime": _positive_duration,
+    "migrate_from": _libraries,
+    "migrate_db": _optional(_database),
+    "migrate_collect": _optional(_collection),
+    "migrate_pickle": _flag,
+    "key_prefix": _optional(_prefix),
+    "use_signer": lambda _key, value: bool(value),
 }

@@ -32,6 +32,7 @@ if t.TYPE_CHECKING:
     from .encryption import Sealer
     from .management.doctor import Finding
     from .storage.audit import AuditRecord
+    from .web.old_cookie import Migration
 
 _NAME = "mongo_session"
 
@@ -94,7 +95,7 @@ class MongoSession:
         )
         store.repository.speak_for(app)
         app.extensions[_NAME] = MongoSessionState(store, self.model, config, self)
-        app.session_interface = MongoSessionInterface(store, config)
+        app.session_interface = MongoSessionInterface(store, config, _migration(config, store))
         self._apps.add(app)
 
         from .management.cli import register  # noqa: PLC0415 - thin, and only where there is an application
@@ -240,6 +241,15 @@ class MongoSession:
     def _revocations(self, actor: str | None) -> Revocations:
         state = self.state
         return Revocations(state.store, current_actor(actor, whole_address=state.config.track_device is True))
+
+
+def _migration(config: SessionConfig, store: MongoSessionStore) -> Migration | None:
+    if not config.migrate_from:
+        return None
+
+    from .contrib.migration import make_migration  # noqa: PLC0415 - only for those who migrate
+
+    return make_migration(config, store.repository)
 
 
 def _connect(config: SessionConfig) -> Connection:

@@ -9,6 +9,7 @@ import math
 import pymongo
 import pytest
 from flask import Flask
+from flask_session.defaults import Defaults
 
 from flask_mongo_session import ConfigurationError, ConfigurationTypeError, MongoSession
 from flask_mongo_session.config import SessionConfig
@@ -77,6 +78,17 @@ KEYS = {
     "SESSION_ENCRYPTION_KEYS": ({None: None, "a": ("a",), (b"b", "a"): ..., tuple: ...}, [1, (1,), {"a": 1}], [()]),
     "SESSION_AUDIT_LIFETIME": ({60: MINUTE, MINUTE: MINUTE}, ["60", None, True], [0, -1, math.nan]),
     "SESSION_ADMIN_HIDE": ({"a": ("a",), ("a", "b"): ..., (): ()}, [None, 1, (1,)], []),
+    "SESSION_MIGRATE_FROM": (
+        {None: (), "cookie": ("cookie",), ("flask-session", "flask-mongoengine"): ..., (): ()},
+        [1, (1,), b"cookie"],
+        ["flask_session", ("cookie", "django")],
+    ),
+    "SESSION_MIGRATE_DB": ({None: None, "shop": "shop"}, [1], ["", "a.b"]),
+    "SESSION_MIGRATE_COLLECT": ({None: None, "old": "old"}, [1], ["", "a$b"]),
+    "SESSION_MIGRATE_PICKLE": ({True: True, False: False}, [1, None], []),
+    # Flask-Session's: with a value and nothing to migrate, they are named in the warning below.
+    "SESSION_KEY_PREFIX": ({None: None}, [], []),
+    "SESSION_USE_SIGNER": ({None: False}, [], []),
 }
 
 
@@ -152,6 +164,26 @@ def test_unknown_key(key, nearest):
         SessionConfig.from_mapping({key: "x"})
 
 
+def test_every_key_of_flask_session_is_honoured_or_named():
+    """All of Flask-Session's defaults: none is silently without effect."""
+    theirs = {name for name in vars(Defaults) if name.startswith("SESSION_")}
+    ours = {"SESSION_MONGODB", "SESSION_MONGODB_DB", "SESSION_MONGODB_COLLECT", "SESSION_PERMANENT"}
+    given = dict.fromkeys(theirs - ours, "x")
+    with pytest.warns(UserWarning, match="without effect") as heard:
+        SessionConfig.from_mapping(given)
+
+    assert len(heard) == 1
+    assert [name for name in given if f"{name}: " not in str(heard[0].message)] == []
+
+
+def test_what_says_where_old_sessions_are_has_an_effect():
+    """While they are migrated, these two of Flask-Session's keys are honoured."""
+    config = SessionConfig.from_mapping(
+        {"SESSION_MIGRATE_FROM": "flask-session", "SESSION_KEY_PREFIX": "", "SESSION_USE_SIGNER": 1}
+    )
+    assert (config.key_prefix, config.use_signer) == ("", True)
+
+
 def test_others_keys_are_none_of_our_business():
     """Flask's own keys and other extensions' are left alone."""
     SessionConfig.from_mapping({"SESSION_TYPE": "mongodb", "SESSION_COOKIE_NAME": 5, "MONGODB_SETTINGS": {}})
@@ -218,7 +250,7 @@ def test_a_near_miss_is_refused(key, meant):
         SessionConfig.from_mapping({key: 1})
 
 
-@pytest.mark.parametrize("key", ["SESSION_PROTECTION", "SESSION_COOKIE_NAME", "SESSION_REDIS", "SESSION_FILE_DIR"])
+@pytest.mark.parametrize("key", ["SESSION_PROTECTION", "SESSION_COOKIE_NAME", "SESSION_WHATEVER_IT_IS"])
 def test_keys_of_others_are_theirs(key):
     """Flask's, Flask-Login's, and what is far from any of ours."""
     assert SessionConfig.from_mapping({key: "x"}) == SessionConfig()
@@ -250,6 +282,9 @@ def test_flask_sessions_keys_without_effect():
         ("SESSION_ID_LENGTH", 64, "256 random bits"),
         ("SESSION_SERIALIZATION_FORMAT", "json", "BSON"),
         ("SESSION_CLEANUP_N_REQUESTS", 100, "SESSION_CLEANUP_INTERVAL"),
+        ("SESSION_TTL", {"days": 1}, "SESSION_IDLE_TIMEOUT"),
+        ("SESSION_REDIS", object(), "MongoDB"),
+        ("SESSION_FILE_DIR", "/x", "MongoDB"),
     ],
 )
 def test_each_of_them_is_named(key, value, instead):

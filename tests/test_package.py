@@ -40,6 +40,7 @@ PUBLIC = [
     "StoredSession",
     "TooManySessions",
     "UnstorableValue",
+    "current_session",
     "current_user_id",
     "fresh_session",
     "new_session_id",
@@ -50,6 +51,7 @@ PUBLIC = [
     "session_rejected",
     "session_updated",
     "sessions_swept",
+    "typed_session",
 ]
 
 

@@ -116,7 +116,8 @@ class SessionDraft:
         self.everything = False
         #: Whether the request's save is behind it.
         self.closed = False
-        #: What the cookie said when it came, once it was read.
+        #: What the cookie said when it came, once it was read; ``None`` without one, and where it was one of another
+        #: library that leads to a session of ours.
         self.presented: CookieContent | None = None
         #: Whether the cookie came with two tokens and the older one is still right. The rotation that nobody answered
         #: may still arrive and take it away; a change brings a token of its own, so that it no longer can.
@@ -131,7 +132,8 @@ class SessionDraft:
     def opened(self) -> SessionState:
         """What the cookie says, verified."""
         if self.state is UNOPENED:
-            self.presented = cookie = self.source.cookie()
+            cookie = self.source.cookie()
+            self.presented = cookie if cookie is not None and cookie.token else None
             self.state = SessionState(Phase.NEW if cookie is None else Phase.UNREAD, cookie)
 
         return self.state

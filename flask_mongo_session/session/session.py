@@ -279,8 +279,8 @@ class ServerSideSession(SessionMixin):
     def token(self) -> str | None:
         """What :meth:`merge` takes: ``id.secret``, or ``None``. Never log it: :attr:`sid` is for that."""
         state = self._draft.opened()
-        if state.cookie and state.cookie.pending is not None:
-            state = self._draft.load(anyway=True)  # which of its two tokens is the current one
+        if state.cookie and state.cookie.unsettled:
+            state = self._draft.load(anyway=True)  # which token is the current one
         cookie = state.cookie
         if cookie is None or self._draft.is_new(state) or state.phase is Phase.SUPERSEDED:
             return None

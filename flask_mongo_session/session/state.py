@@ -45,7 +45,7 @@ class CookieContent:
     """What a session cookie says. The extras only save a read; they decide nothing that the database does not check."""
 
     sid: str
-    #: The secret.
+    #: The secret; empty until the record is found, where the browser has yet to get this cookie.
     token: str
     permanent: bool = False
     #: When the session ends however much it is used, in UTC milliseconds.
@@ -60,6 +60,11 @@ class CookieContent:
         if self.pending is not None:
             self.pending = Secret(self.pending)
         self.hashed = hashlib.sha256(self.token.encode("utf-8", "surrogatepass")).digest()
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether only the record says which token is the right one: there are two, or none yet."""
+        return self.pending is not None or not self.token
 
     def __repr__(self) -> str:
         """Without the secrets."""

@@ -95,8 +95,8 @@ class UnitOfWork:
     # -- deciding -----------------------------------------------------------------------------------------------------
 
     def _save_changes(self, state: SessionState) -> Outcome:
-        if state.phase is Phase.UNREAD and state.cookie and state.cookie.pending is not None:
-            state = self._draft.load_to_save(anyway=True)  # which of its two tokens is the current one
+        if state.phase is Phase.UNREAD and state.cookie and state.cookie.unsettled:
+            state = self._draft.load_to_save(anyway=True)  # which token is the current one
         wishes = self._wishes(state)
         outcome = self._carry_out(plan(state.phase, wishes, was_loaded=state.loaded is not None), wishes)
         if self._draft.merges and outcome is Outcome.CURRENT:
@@ -189,6 +189,8 @@ class UnitOfWork:
     def _used(self, state: SessionState) -> Outcome:
         """The session was read and not changed."""
         draft, record = self._draft, state.record or {}
+        if draft.presented is None:
+            return self._touch()  # the browser has yet to get the session's cookie
         if not self._policy.refresh:
             return Outcome.UNKNOWN
         if self._policy.is_due(record.get("touched_at"), t.cast("dt.datetime", state.loaded_at)):
@@ -215,7 +217,8 @@ class UnitOfWork:
             return Outcome.UNKNOWN
         deadline = metadata.known_deadline(draft)
         fields = {"expires_at": self._policy.expiry(now, deadline), "touched_at": now, **self._device()}
-        confirmed = (draft.state.record or {}).get("permanent") is True  # only then a cookie depends on it
+        permanent = (draft.state.record or {}).get("permanent") is True
+        confirmed = permanent or draft.presented is None  # only then a cookie depends on it
         if not repository.touch({**live(draft, now), "deadline": deadline}, fields, confirmed=confirmed):
             return Outcome.UNKNOWN
 

@@ -12,6 +12,7 @@ from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
 from pymongo.errors import ServerSelectionTimeoutError
 from werkzeug.exceptions import InternalServerError
+from werkzeug.http import parse_cookie
 
 from flask_mongo_session import process, signals
 from flask_mongo_session.exceptions import SessionStoreUnavailable
@@ -30,6 +31,7 @@ from .client_info import client_info
 from .cookie import CookieSigner, find_cookie, says_permanent
 from .error_response import error_response, mark_unkept, replace_response
 from .flask_login import follow_log_outs
+from .old_cookie import Migration, OldCookie
 
 if t.TYPE_CHECKING:
     from flask import Flask, Request
@@ -65,7 +67,7 @@ class Store(t.Protocol):
 class _RequestSource:
     """Where one request's session comes from: its cookie, and the record that it names."""
 
-    __slots__ = ("_app", "_interface", "over", "reading", "received", "request")
+    __slots__ = ("_app", "_interface", "old", "over", "reading", "received", "request")
 
     def __init__(self, interface: MongoSessionInterface, app: Flask, request: Request) -> None:
         self._interface = interface
@@ -77,6 +79,8 @@ class _RequestSource:
         self.over = False
         #: The cookie's text, once it was asked for.
         self.received: Secret | None = None
+        #: The cookie of another library that leads to a session of ours.
+        self.old: OldCookie | None = None
 
     def __repr__(self) -> str:
         """Without the cookie."""
@@ -97,13 +101,33 @@ class _RequestSource:
 
         self.received = value = Secret(value)
         content = signer.read(value)
+        if content is None and interface.migration is not None:
+            content = self._other_cookie(signer, interface.migration)
         if content is None and signals.session_rejected.receivers:
             interface.repository.announce(signals.session_rejected, sid=None, reason="forged")
         return content
 
+    def _other_cookie(self, signer: CookieSigner, migration: Migration) -> CookieContent | None:
+        """Ours, if another cookie of the same name is; else the one that an old session's record is to have."""
+        cookies = parse_cookie(self.request.environ.get("HTTP_COOKIE"))  # request.cookies would keep them in plain text
+        values = [Secret(value) for value in cookies.getlist(self._interface.get_cookie_name(self._app))]
+        for value in values:
+            content = signer.read(value)
+            if content is not None:
+                self.received = value
+                return content
+
+        found = (migration.recognise(self._app, value) for value in values)
+        self.old = next((old for old in found if old is not None), None)
+        return self.old.cookie if self.old else None
+
     def find(self, sid: str, token: bytes) -> Found:
         """The record and its standing."""
-        return self._interface.repository.find(sid, token, self.reading)
+        interface = self._interface
+        if interface.migration is not None:
+            return interface.migration.find(self.old, sid, token, self.reading)
+
+        return interface.repository.find(sid, token, self.reading)
 
     def loaded(self, found: Found) -> None:
         """Announce that the session was found alive."""
@@ -136,8 +160,10 @@ class MongoSessionInterface(SessionInterface):
 
     session_class = ServerSideSession
 
-    def __init__(self, store: Store, config: SessionConfig) -> None:
+    def __init__(self, store: Store, config: SessionConfig, migration: Migration | None = None) -> None:
         self.store = store
+        #: What takes over sessions of another library.
+        self.migration = migration
         self.config = config
         self.repository = repository = store.repository
         self._signer: CookieSigner | None = None
@@ -175,6 +201,11 @@ class MongoSessionInterface(SessionInterface):
         if signals.session_rejected.receivers:
             draft_of(session).opened()  # whoever counts forged cookies wants those on all pages
         return session
+
+    def regenerate(self, session: ServerSideSession) -> None:
+        """``session.regenerate()``, as Flask-Session spells it; nothing happens to an empty session."""
+        if session:
+            session.regenerate()
 
     def _start(self) -> None:
         """Once in each process."""

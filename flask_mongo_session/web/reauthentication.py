@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from flask import abort, current_app, redirect, request, session, url_for
+from flask import abort, current_app, redirect, request, url_for
+
+from .current import current_session
 
 View = t.TypeVar("View", bound=t.Callable[..., t.Any])
 
@@ -20,7 +22,7 @@ def fresh_session(seconds: float, *, endpoint: str | None = None) -> t.Callable[
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def guarded(*args: t.Any, **kwargs: t.Any) -> t.Any:
-            if session.fresh(seconds):  # type: ignore[attr-defined]  # ours, behind Flask's proxy
+            if current_session.fresh(seconds):
                 return current_app.ensure_sync(view)(*args, **kwargs)
 
             return _ask_again(endpoint)

@@ -78,16 +78,16 @@ def tools(request):
 
 @pytest.fixture
 def unpack(request, tmp_path):
-    """Unpack the tests, and pytest's settings, of a library in the version that is installed."""
+    """Unpack a library in the version that is installed: its tests and pytest's settings, or what else is *wanted*."""
 
-    def unpack(library):
+    def unpack(library, wanted=("tests/", "pyproject.toml", "setup.cfg")):
         version = importlib.metadata.version(library)
-        wanted = ["download", "--no-deps", "--no-binary", library, f"{library}=={version}"]
-        folder = kept(request.config.cache, f"{library}-{version}", lambda folder: pip(*wanted, "--dest", str(folder)))
+        fetch = ["download", "--no-deps", "--no-binary", library, f"{library}=={version}"]
+        folder = kept(request.config.cache, f"{library}-{version}", lambda folder: pip(*fetch, "--dest", str(folder)))
         with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
             for member in archive.getmembers():
                 top, _, inner = member.name.partition("/")
-                if member.isfile() and (inner.startswith("tests/") or inner in {"pyproject.toml", "setup.cfg"}):
+                if member.isfile() and inner.startswith(wanted):
                     target = tmp_path / top / inner  # by hand: Debian 12's Python knows no extraction filters
                     assert ".." not in target.parts
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,11 +99,14 @@ def unpack(request, tmp_path):
 
 @pytest.fixture
 def run_suite(tools, mongo_server):
-    """Run an unpacked suite in a process of its own: as it is, or with ``MongoSession`` on every application."""
+    """Run an unpacked suite in a process of its own: as it is, or with ``MongoSession`` on every application.
 
-    def run_suite(folder, *, database=None):
-        plugin = ["-p", "install_everywhere"] if database else []
-        paths = [tools, SOURCES, *([HERE] if database else [])]
+    With *changed*, the suite's application was given our sessions before.
+    """
+
+    def run_suite(folder, *, database=None, changed=False):
+        plugin = ["-p", "install_everywhere"] if database and not changed else []
+        paths = [tools, SOURCES, *([HERE] if plugin else [])]
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTEST_", "COV"))
         }

@@ -9,6 +9,7 @@ from flask.cli import AppGroup
 from .ending import erase_user, revoke, revoke_all, revoke_user
 from .figures import stats, watch
 from .looking import audit, export_user, list_sessions, show
+from .moving import migrate
 from .upkeep import doctor, indexes, sessions_cleanup
 
 if t.TYPE_CHECKING:
@@ -18,7 +19,7 @@ sessions = AppGroup("sessions", help="Look at sessions and end them.")
 for _command in (
     *(list_sessions, show, export_user, audit),
     *(revoke, revoke_user, revoke_all, erase_user),
-    *(stats, watch, indexes, doctor),
+    *(stats, watch, indexes, doctor, migrate),
 ):
     sessions.add_command(_command)
 
