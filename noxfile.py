@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -49,11 +50,18 @@ def dist(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Install the wheel and nothing else that it does not ask for; run the README's example with it."""
-    session.install(f"{wheel_path(session)}[embedded]")
-    session.chdir(session.create_tmp())
-    session.run("python", str(ROOT / ".ci" / "readme_example.py"), str(ROOT / "README.md"))
+    """Install the wheel into an empty environment; run the README's example, then the tutorial with its tests."""
+    newcomer, tutorial = str(ROOT / ".ci" / "newcomer.py"), ROOT / "docs" / "tutorial.md"
+    built = wheel_path(session)
+    session.install(f"{built}[embedded]")
     session.run("pip", "check")
+    with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
+        session.run("python", newcomer, str(ROOT / "README.md"))
+        if not tutorial.is_file():
+            session.skip("There is no docs/tutorial.md: only the README's example ran.")
+        session.install(f"{built}[embedded,admin,devices]", "flask-login", "pytest")
+        session.run("python", newcomer, str(tutorial))
+        session.run("pytest", "-q", "--require-mongod")
 
 
 @nox.session(python=PYTHONS)
@@ -186,7 +194,7 @@ def oldest_allowed(path: Path) -> list[str]:
 
 def full_installation(session: nox.Session, tool: str) -> Path:
     """Install the wheel with every extra but the example's; where the programs of *tool* are, installed apart."""
-    session.install(f"{wheel_path(session)}[embedded,admin,devices,encryption]")
+    session.install(f"{wheel_path(session)}[embedded,admin,devices,encryption,metrics,migration]")
     folder = Path(session.create_tmp(), "tool")
     session.run("python", "-m", "venv", "--clear", str(folder))
     programs = folder / Path(session.bin).name

@@ -48,7 +48,7 @@ def create_app(config: t.Mapping[str, t.Any] | None = None) -> Flask:
 
     for part in (catalogue, cart, accounts, session_page):
         app.register_blueprint(part.blueprint)
-    app.register_blueprint(devices_blueprint(sessions), url_prefix="/account/devices")
+    app.register_blueprint(devices_blueprint(sessions, on_not_me=accounts.not_me), url_prefix="/account/devices")
 
     for part in (database, formats, security, errors, staff, seed):
         part.init_app(app)

@@ -8,6 +8,7 @@ from mongoengine.errors import NotUniqueError
 from werkzeug.wrappers import Response
 
 from flask_mongo_session import fresh_session
+from flask_mongo_session.contrib.devices import Device
 
 from .extensions import sessions
 from .forms import ButtonForm, ChangePasswordForm, ConfirmForm, LoginForm, RegisterForm, refuse
@@ -95,6 +96,13 @@ def password() -> str | Response:
         refuse(form.current, "This is not your password.")
 
     return render_template("accounts/password.html", form=form)
+
+
+def not_me(_user_id: str, _device: Device | None) -> Response:
+    """Somebody else was logged in, and so knows the password: everybody else is logged out by now."""
+    flash("Every other device is logged out. Please choose another password now.", "info")
+
+    return redirect(url_for("accounts.password"))
 
 
 @blueprint.route("/account/confirm", methods=["GET", "POST"])

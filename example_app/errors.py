@@ -21,6 +21,12 @@ TITLES = {
     500: "Something broke",
     503: "The shop is closed for a moment",
 }
+# Where nobody said more than the status says.
+DETAILS = {
+    404: "We have no page at this address. It may have been mistyped, or the page has moved.",
+    405: "This page cannot be used that way.",
+    500: "This is our fault, not yours. Please try again; if it happens again, tell us what you did.",
+}
 CLOSED = "Our database does not answer. Nothing of yours is lost. Please try again in a moment."
 
 STYLE = (Path(__file__).parent / "templates" / "error.css").read_text(encoding="utf-8")
@@ -44,9 +50,9 @@ def http_error(error: HTTPException) -> tuple[str, int, list[tuple[str, str]]]:
     status = error.code or 500
     headers = [(name, value) for name, value in error.get_headers() if name.lower() != "content-type"]
     page = current_app.jinja_env.get_template("error.html")
-    title = TITLES.get(status, error.name)
+    said = error.description if error.description != type(error).description else DETAILS.get(status, error.description)
 
-    return page.render(status=status, title=title, detail=error.description, style=STYLE), status, headers
+    return page.render(status=status, title=TITLES.get(status, error.name), detail=said, style=STYLE), status, headers
 
 
 def closed(error: SessionStoreUnavailable | PyMongoError) -> tuple[str, int, list[tuple[str, str]]]:

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+
+from bson import ObjectId
 from flask import Flask, abort, redirect, url_for
 from flask_admin import Admin, AdminIndexView, expose
 from flask_admin.theme import Bootstrap4Theme
 from flask_login import current_user
+from mongoengine import Q
 from werkzeug.wrappers import Response
 
 from flask_mongo_session.contrib.admin import SessionAdmin
 
 from .extensions import login_manager, sessions
+from .models import User
 
 
 def init_app(app: Flask) -> None:
     """Serve the administration under ``/admin/``, in a page that needs no script: see ``templates/staff/base.html``."""
+    if find_spec("flask_babel"):  # Flask-Admin uses it then, and wants it set up
+        import_module("flask_babel").Babel(app)
     admin = Admin(app, name="Kiln Street", index_view=Door(), theme=Bootstrap4Theme(base_template="staff/base.html"))
-    admin.add_view(Visits(sessions, is_allowed=is_staff))
+    admin.add_view(Visits(sessions, is_allowed=is_staff, user_label=names_of, find_user=customers_called))
 
 
 def is_staff() -> bool:
     """Whether the visitor of this request is a member of the staff: asked again at every request."""
     return current_user.is_authenticated and current_user.is_staff
+
+
+def names_of(ids: list[str]) -> dict[str, str]:
+    """What the list calls customers: one query a page."""
+    known = [ObjectId(text) for text in ids if ObjectId.is_valid(text)]
+    return {str(user.id): user.name for user in User.objects(id__in=known).only("name")}
+
+
+def customers_called(text: str) -> list[str]:
+    """Whom the search field may mean."""
+    return [str(user.id) for user in User.objects(Q(name__icontains=text) | Q(email=text)).only("id").limit(100)]
 
 
 class Guarded:

@@ -159,7 +159,7 @@ class MongoSession:
     def revoke_all(self, keep: Keep = None, *, actor: str | None = None) -> int:
         """End everybody's sessions but *keep* (a session id, or several), in batches; how many there were.
 
-        Takes two seconds, and about a minute for a million sessions. When it returns, no session is left in which
+        Takes two seconds, and a few minutes for a million sessions. When it returns, no session is left in which
         anybody was logged in before, nor does a request that began before store one afterwards: whoever logs in while
         it runs may have to do so once more. Every :meth:`login_id` changes. *actor* as in :meth:`revoke`.
         """
@@ -249,7 +249,7 @@ def _migration(config: SessionConfig, store: MongoSessionStore) -> Migration | N
 
     from .contrib.migration import make_migration  # noqa: PLC0415 - only for those who migrate
 
-    return make_migration(config, store.repository)
+    return make_migration(config, store.repository, Marks(store.repository))
 
 
 def _connect(config: SessionConfig) -> Connection:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import itertools
+import sys
 import threading
 
 import pymongo
@@ -14,6 +16,11 @@ from pymongo import monitoring
 from flask_mongo_session import MongoSession, Session
 from flask_mongo_session.mongo import clock
 from flask_mongo_session.mongo.connection import Connection
+
+sys.modules["flask_babel"] = None  # with it, Flask-Admin would want every application to set it up
+importlib.import_module("flask_admin.babel")
+del sys.modules["flask_babel"]
+
 
 SECRET_KEY = "a secret for tests only"
 

@@ -303,7 +303,7 @@ def test_deleting_the_account_asks_for_the_password_when_that_was_long_ago(custo
 # --- Devices and staff
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
-STAFF_PAGES = ["/admin/", "/admin/sessions/", "/admin/sessions/overview", "/admin/sessions/session/none"]
+STAFF_PAGES = ["/admin/", "/admin/sessions/", "/admin/sessions/overview", "/admin/sessions/session?id=none"]
 
 
 def ids_of(shop: Flask, email: str) -> list[str]:
@@ -332,6 +332,19 @@ def test_a_device_is_seen_and_ended(customer: Customer, shop: Flask) -> None:
     assert page.text.count('<li class="device') == 1
     assert elsewhere.get("/account").request.path == "/login"
     assert customer.get("/account").request.path == "/account"
+
+
+def test_that_was_not_me_asks_for_another_password(customer: Customer, shop: Flask) -> None:
+    """The other device is logged out, and the customer is led to where the password is changed."""
+    customer.register()
+    elsewhere = Customer(shop.test_client())
+    elsewhere.log_in()
+    sid = re.search(r'name="session_id" value="([^"]+)"', customer.get("/account/devices/").text)[1]
+
+    page = customer.post("/account/devices/not-me", page="/account/devices/", session_id=sid)
+    assert page.request.path == "/account/password"
+    assert "choose another password" in page.text
+    assert elsewhere.get("/account").request.path == "/login"
 
 
 def test_somebody_else_s_session_cannot_be_ended(customer: Customer, shop: Flask) -> None:
@@ -393,7 +406,7 @@ def test_staff_see_what_is_in_a_session_but_no_secrets(customer: Customer, staff
     customer.add("morning-mug")
     document = next(one for one in documents(shop) if "message" in one.get("data", {}))
 
-    page = staff.get(f"/admin/sessions/session/{document['_id']}")
+    page = staff.get(f"/admin/sessions/session?id={document['_id']}")
 
     assert "Hello from a session!" in page.text
     assert "•••" in page.text

@@ -72,9 +72,14 @@ class Changes(dict[str, Operation]):
         self[key] = Add(before.by + by if type(before) is Add else by)
 
     def append(self, key: str, encoded: t.Any, limit: int | None) -> None:
-        """Append to what is there when the update arrives; the last limit given counts."""
+        """Append to what is there when the update arrives; an earlier limit still holds for what was there by then."""
         before = self.get(key)
-        self[key] = Push([*before.items, encoded] if type(before) is Push else [encoded], limit)
+        if type(before) is not Push:
+            self[key] = Push([encoded], limit)
+            return
+
+        bounds = [bound for bound in (limit, before.limit and before.limit + 1) if bound is not None]
+        self[key] = Push([*before.items, encoded], min(bounds, default=None))
 
     def without(self, keys: t.Container[str]) -> Changes:
         """The same changes but those of *keys*."""
@@ -135,26 +140,33 @@ def update_of(changes: Changes, path: Path, fields: t.Mapping[str, t.Any]) -> di
 
 def pipeline_of(changes: Changes, path: Path, fields: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """The same as a pipeline, whose cost does not grow with the square of the changes."""
-    free: dict[str, t.Any] = {}
     stage: dict[str, t.Any] = {name: {"$literal": value} for name, value in fields.items() if value is not None}
+    free: dict[str, t.Any] = {}
     computed: dict[str, t.Any] = {}
+    computed_free: dict[str, t.Any] = {}
     removed = [name for name, value in fields.items() if value is None]
     for key, operation in changes.items():
         place = path(key)
+        name = place[len(_DATA) :] if place.startswith(_DATA) else ""
         match operation:
-            case Assign(encoded) if place.startswith(_DATA):
-                free[place[len(_DATA) :]] = encoded
+            case Assign(encoded) if name:
+                free[name] = encoded
             case Assign(encoded):
                 stage[place] = {"$literal": encoded}
-            case Add(by):
-                computed[place] = _sum(place, by)
-            case Push():
-                computed[place] = _concatenation(place, operation)
             case Remove():
                 removed.append(place)
+            case _ if name:
+                computed_free[name] = _computation(operation, f"$$data.{name}")
+            case _:
+                computed[place] = _computation(operation, f"${place}")
 
     if free:
         stage["data"] = {"$mergeObjects": ["$data", {"$literal": free}]}
+    if computed_free:
+        # The server finds fields of a copy by a hash map; in what is stored, it walks through all of them for each
+        # one that is not there.
+        merged = {"$mergeObjects": ["$$data", computed_free]}
+        computed["data"] = {"$let": {"vars": {"data": {"$mergeObjects": ["$data"]}}, "in": merged}}
     stages: list[tuple[str, t.Any]] = [("$set", stage), ("$set", computed), ("$unset", removed)]
     return [{operator: operand} for operator, operand in stages if operand]
 
@@ -186,23 +198,31 @@ def _push(push: Push) -> dict[str, t.Any]:
     return each
 
 
-def _sum(path: str, by: Number) -> dict[str, t.Any]:
+def _computation(operation: Add | Push, value: str) -> dict[str, t.Any]:
+    """The new value, computed from the one that the expression *value* finds."""
+    if isinstance(operation, Push):
+        return _concatenation(value, operation)
+
+    return _sum(value, operation.by)
+
+
+def _sum(value: str, by: Number) -> dict[str, t.Any]:
     """The sum; where whole numbers outgrow 64 bits the server makes a double of them, which is refused instead.
 
     So is what ``$inc`` refuses and ``$add`` takes: nothing at all for a number, and a date.
     """
-    kind = {"$type": f"${path}"}
-    total = {"$add": [{"$ifNull": [f"${path}", 0]}, {"$literal": by}]}
-    refused: list[t.Any] = [{"$in": [kind, ["null", "date"]]}]
+    kind, total = {"$type": value}, {"$add": [value, {"$literal": by}]}
     if isinstance(by, int):
-        refused.append({"$and": [{"$in": [kind, ["int", "long"]]}, {"$eq": [{"$type": total}, "double"]}]})
+        outgrown = {"$and": [{"$eq": [{"$type": total}, "double"]}, {"$ne": [kind, "double"]}]}
+        total = {"$cond": [outgrown, _refusal(kind), total]}
+    first = {"$cond": [{"$eq": [kind, "missing"]}, {"$literal": by}, _refusal(kind)]}
 
-    return {"$cond": [{"$or": refused}, _refusal(kind), total]}
+    return {"$cond": [{"$isNumber": value}, total, first]}
 
 
-def _concatenation(path: str, push: Push) -> dict[str, t.Any]:
-    kind = {"$type": f"${path}"}
-    longer = {"$concatArrays": [{"$ifNull": [f"${path}", []]}, {"$literal": push.items}]}
+def _concatenation(value: str, push: Push) -> dict[str, t.Any]:
+    kind = {"$type": value}
+    longer = {"$concatArrays": [{"$ifNull": [value, []]}, {"$literal": push.items}]}
     kept = longer if push.limit is None else {"$slice": [longer, -push.limit]}
 
     return {"$cond": [{"$eq": [kind, "null"]}, _refusal(kind), kept]}

@@ -10,7 +10,7 @@ import typing as t
 from flask_mongo_session.exceptions import DamagedDocument, EncryptionUnsupported, UnreadableValue
 
 from . import codec, raw_batches
-from .changes import ABSENT, WIDE, Assign, Changes, Remove, pipeline_of, update_of
+from .changes import ABSENT, WIDE, Add, Assign, Changes, Push, Remove, pipeline_of, update_of
 from .record import Document, StoredSession
 
 if t.TYPE_CHECKING:
@@ -115,6 +115,22 @@ class DocumentMapper:
         make = update_of if len(changes) <= WIDE else pipeline_of
 
         return make(changes, self.schema.path, fields)
+
+    def growth(self, sid: str, changes: Changes, update: Update) -> Update:
+        """What takes at least as many bytes as the record grows by *update*, which was made of *changes*.
+
+        That is the update itself, unless it is a pipeline that computes: its expressions are many times larger than
+        the numbers that they add.
+        """
+        if isinstance(update, dict):
+            return update
+        sums = {codec.field_name(key): one.by for key, one in changes.items() if isinstance(one, Add)}
+        items = {codec.field_name(key): one.items for key, one in changes.items() if isinstance(one, Push)}
+        if not (sums or items):
+            return update
+
+        rest = Changes((key, one) for key, one in changes.items() if isinstance(one, (Assign, Remove)))
+        return {"sums": sums, "items": items, "rest": self.update(sid, rest, {})}
 
     def replacement(self, sid: str, encoded: t.Mapping[str, t.Any], fields: Fields) -> dict[str, t.Any]:
         """The update that sets all values anew, and removes every declared field that is not among them."""

@@ -15,6 +15,9 @@ if t.TYPE_CHECKING:
 
 #: A tombstone's expiry lies so far before the end that it tells of, at most.
 _BEFORE_ITS_END = 3 * GRACE
+#: Ended and expired records that are looked at one by one. Beyond it, as after the end of everybody's sessions, the
+#: number of live sessions has to tell how many were ended.
+_MOST = 10_000
 
 
 class Beat(t.NamedTuple):
@@ -40,7 +43,7 @@ class Pulse:
         self._store = store
         self._last: Beat | None = None
         self._floor: dt.datetime | None = None
-        self._tombstones = 0
+        self._tombstones: int | None = 0
 
     def beat(self) -> Beat:
         """Look now. Raises :exc:`SessionStoreUnavailable`; the next look then tells of the time since the last one."""
@@ -52,12 +55,18 @@ class Pulse:
             total = store.collection.estimated_document_count()
             answer = list(store.collection.aggregate(self._pipeline(now, before, floor, known_floor)))
 
-        sums = {name: sum(part.get(name, 0) for part in answer) for name in ("over", "old", "new", "expired")}
+        sums = {name: sum(part.get(name, 0) for part in answer) for name in ("over", "old", "new", "expired", "seen")}
         live = max(total - sums["over"], 0)
-        ended = max(sums["old"] - self._tombstones, 0) if last else 0
-        created = max(live - last.live + ended + sums["expired"], 0) if last else 0
         expired = sums["expired"] if last else 0
-        self._floor, self._tombstones = floor, sums["new"]
+        tombstones = sums["new"] if sums["seen"] < _MOST else None
+        ended = created = 0
+        if last and self._tombstones is not None and tombstones is not None:
+            ended = max(sums["old"] - self._tombstones, 0)
+            created = max(live - last.live + ended + expired, 0)
+        elif last:
+            ended = max(last.live - live - expired, 0)
+
+        self._floor, self._tombstones = floor, tombstones
         self._last = Beat(now, live, created, ended, expired, (now - before).total_seconds())
         return self._last
 
@@ -68,9 +77,11 @@ class Pulse:
         is_tombstone = {"$gt": ["$ended_at", None]}
         late = [
             {"$match": {"expires_at": {"$gt": known_floor, "$lte": now}}},
+            {"$limit": _MOST},
             {
                 "$group": {
                     "_id": None,
+                    "seen": {"$sum": 1},
                     "old": _count(is_tombstone),
                     "new": _count({"$and": [is_tombstone, {"$gt": ["$expires_at", floor]}]}),
                     "expired": _count({"$and": [{"$not": [is_tombstone]}, {"$gt": ["$expires_at", before]}]}),

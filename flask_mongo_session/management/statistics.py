@@ -17,10 +17,12 @@ from flask_mongo_session.store import MongoSessionStore
 #: Sessions of which every one is looked at, and how many are drawn from more: at random places, when that is
 #: less than a twentieth of them; otherwise the server reads all of them to choose.
 EXACT = 5_000
-SAMPLE = 2_000
+SAMPLE = 1_000
 #: Expired records and sessions of sampled users are counted up to here.
 _MAX_COUNT = 50_000
-_SAMPLED_USERS = 200
+_SAMPLED_USERS = 100
+#: So many expired records are told from tombstones one by one, which the index does not; more of them by the sample.
+_FEW = 2_000
 _HOUR = dt.timedelta(hours=1)
 _HOURS = 24
 #: The spans of "active in the last …".
@@ -37,9 +39,9 @@ class Figures(t.NamedTuple):
 
     at: dt.datetime
     live: int
-    #: Expired and not swept yet; counted up to 50,000.
+    #: Expired and not swept yet; up to 50,000, and beyond 2,000 without the tombstones by estimate.
     expired: int
-    #: Whether everything but ``expired`` is estimated: ``live`` from counts, or from a sample like the rest where more
+    #: Whether everything is estimated: ``live`` from counts, or from a sample like the rest where more
     #: than 50,000 records wait for the sweep.
     estimated: bool
     #: Live sessions of somebody who is logged in.
@@ -62,10 +64,10 @@ def measure(store: MongoSessionStore) -> Figures:
     with store.operation():
         now = store.connection.now()
         total = store.collection.estimated_document_count()
-        expired = store.collection.count_documents(filters.expired(now), limit=_MAX_COUNT)
         over = store.collection.count_documents({"expires_at": {"$lte": now}}, limit=_MAX_COUNT)  # tombstones, too
 
-    rows = _rows(store, now, total)
+    sample = _rows(store, now, total)
+    rows = [row for row in sample if row["live"]]
     live = len(rows) if total <= EXACT else _live(total, over, len(rows))
     scale = live / len(rows) if rows else 0.0
     sizes = [row["size"] for row in rows]
@@ -73,7 +75,7 @@ def measure(store: MongoSessionStore) -> Figures:
     return Figures(
         at=now,
         live=live,
-        expired=expired,
+        expired=_expired(store, now, over, sample),
         estimated=total > EXACT,
         with_user=round(scale * sum(isinstance(row.get("user_id"), str) for row in rows)),
         active=[(name, round(scale * _since(rows, now - span))) for name, span in ACTIVE.items()],
@@ -81,7 +83,7 @@ def measure(store: MongoSessionStore) -> Figures:
         expiring=_by_hour(rows, "expires_at", _hour(now), scale),
         sizes=_classes(sizes, SIZES, "64 KiB +", scale, inclusive=False),
         average_size=round(sum(sizes) / len(sizes)) if sizes else 0,
-        per_user=_per_user(store, now, rows),
+        per_user=_per_user(store, rows, estimated=total > EXACT),
         sweeps=store.sweeps(),
     )
 
@@ -91,14 +93,22 @@ def _live(total: int, over: int, sampled: int) -> int:
     return max(total - over, 0) if over < _MAX_COUNT else round(total * sampled / SAMPLE)
 
 
+def _expired(store: MongoSessionStore, now: dt.datetime, over: int, sample: list[Document]) -> int:
+    """How many of the records that are *over* are no tombstones."""
+    if over <= _FEW:
+        with store.operation():
+            return store.collection.count_documents(filters.expired(now), limit=_MAX_COUNT)
+
+    gone = [row for row in sample if not row["live"]]
+    return round(over * sum("ended_at" not in row for row in gone) / max(len(gone), 1))
+
+
 def _rows(store: MongoSessionStore, now: dt.datetime, total: int) -> list[Document]:
-    """What is to be known of each live session, or of a random choice of them."""
-    wanted = {"created_at": True, "touched_at": True, "expires_at": True, "user_id": True}
+    """What is to be known of each record, or of a random choice of them."""
+    names = ("created_at", "touched_at", "expires_at", "user_id", "ended_at")
     pipeline: list[dict[str, t.Any]] = [] if total <= EXACT else [{"$sample": {"size": SAMPLE}}]
-    pipeline += [
-        {"$match": filters.live(now)},
-        {"$project": {**wanted, "size": {"$bsonSize": "$$ROOT"}}},
-    ]
+    computed = {"live": {"$gt": ["$expires_at", now]}, "size": {"$bsonSize": "$$ROOT"}}
+    pipeline += [{"$project": {**dict.fromkeys(names, True), **computed}}]
     with store.operation():
         return list(store.collection.aggregate(pipeline, batchSize=EXACT))
 
@@ -135,21 +145,24 @@ def _classes(
     return [(name, round(scale * counts[name])) for name in (*bounds, rest)]
 
 
-def _per_user(store: MongoSessionStore, now: dt.datetime, rows: list[Document]) -> Series:
-    """From a few users that the rows name; a user with many sessions is named so much more often, which is undone."""
-    named = list(dict.fromkeys(row["user_id"] for row in rows if isinstance(row.get("user_id"), str)))
+def _per_user(store: MongoSessionStore, rows: list[Document], *, estimated: bool) -> Series:
+    """From all *rows*, or from a few users that a sample names, whose records the index counts, expired ones too.
+
+    A user with many sessions is named so much more often, which is undone.
+    """
+    named = [row["user_id"] for row in rows if isinstance(row.get("user_id"), str)]
+    if not estimated:
+        return _percentages(Counter(Counter(named).values()), undo_bias=False)
+
+    users = list(dict.fromkeys(named))
     pipeline: list[dict[str, t.Any]] = [
-        {"$match": {"user_id": {"$in": named[:_SAMPLED_USERS]}, **filters.live(now)}},
+        {"$match": {"user_id": {"$in": users[:_SAMPLED_USERS]}}},
         {"$limit": _MAX_COUNT},
         {"$group": {"_id": "$user_id", "count": {"$sum": 1}}},
     ]
     with store.operation():
-        counts = [found["count"] for found in store.collection.aggregate(pipeline)] if named else []
-
-    weights: Counter[int] = Counter()
-    for count in counts:
-        weights[count] += 1
-    return _percentages(weights, undo_bias=len(named) > _SAMPLED_USERS)
+        counts = [found["count"] for found in store.collection.aggregate(pipeline)] if users else []
+    return _percentages(Counter(counts), undo_bias=len(users) > _SAMPLED_USERS)
 
 
 def _percentages(users_by_count: Counter[int], *, undo_bias: bool) -> Series:

@@ -17,7 +17,7 @@ from flask_mongo_session.storage.repository import SessionRepository
 from .draft import FRESH, SessionDraft
 from .merging import Merge
 from .state import CookieContent, Phase
-from .writing import live
+from .writing import live, weigh
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def merge_writes(draft: SessionDraft, repository: SessionRepository) -> None:
     changes = values.changes.without(withheld.union(wrote if isinstance(wrote, list) else ()))
     same = {"previous.token": cookie.hashed, "previous.keeps_writes": True}
     chosen = {"_id": cookie.sid, **same, **filters.live(repository.now())}
+    weigh(draft, repository, draft.state.record or {}, changes)
     update = context.mapper.update(cookie.sid, changes, {})
     if update and repository.update(chosen, update):
         repository.announce(signals.session_updated, sid=cookie.sid, keys=changes.names)

@@ -22,7 +22,7 @@ from .lifetime import Policy
 from .overtaken import end_merged, end_overtaken, is_revoked, merge_writes
 from .plan import Step, UserChange, Wishes, plan
 from .state import NOTHING, UNOPENED, CookieContent, Phase, SessionState, new_session_id, new_token
-from .writing import check_room, live, remember, renew, send, send_whole
+from .writing import live, remember, renew, send, send_whole, weigh
 
 #: Seconds for which a load alone says that its token is the current one.
 _KNOWN_SECONDS = 0.1
@@ -45,7 +45,7 @@ class UnitOfWork:
     :param device: what is to be kept of the browser, ``ip`` and ``user_agent``; asked for when something is written.
     """
 
-    __slots__ = ("_device", "_draft", "_policy", "_renewing", "_repository", "confirmed")
+    __slots__ = ("_device", "_draft", "_policy", "_renewing", "_repository", "_weighed", "confirmed")
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class UnitOfWork:
         self._device = device
         #: The cookie that a rotation is to bring, from the moment at which it is sent until it is confirmed.
         self._renewing: CookieContent | None = None
+        #: Whether it was computed that the session keeps within its limit.
+        self._weighed = False
         #: Whether a new token was stored, so that the cookie has to follow whatever else goes wrong.
         self.confirmed = False
 
@@ -178,8 +180,9 @@ class UnitOfWork:
             state = state._replace(phase=Phase.GONE)
             reason = found.reason.value if found.reason else None
             self._repository.announce(signals.session_rejected, sid=cookie.sid, reason=reason)
-        elif state.loaded is None:
-            check_room(draft, self._repository, found.record or {})
+        elif not (draft.intents.cleared or draft.intents.replaced):
+            weigh(draft, self._repository, found.record or {}, draft.values.changes)
+            self._weighed = True
 
         draft.state = state
         return found.standing
@@ -245,7 +248,7 @@ class UnitOfWork:
             update = draft.context.mapper.update(chosen["_id"], changes, fields)
             if not update:
                 return Outcome.UNKNOWN
-            if not send(draft, repository, chosen, update):
+            if not send(draft, repository, chosen, update, weighed=self._weighed):
                 return None
 
         if fields:
@@ -312,7 +315,7 @@ class UnitOfWork:
                 update: Update = mapper.replacement(cookie.sid, draft.values.written_so_far(), fields)
             else:
                 update = mapper.update(cookie.sid, draft.values.changes, fields)
-            if not send(draft, repository, chosen, update, whole=wishes.whole):
+            if not send(draft, repository, chosen, update, whole=wishes.whole, weighed=self._weighed):
                 return None
 
         self._renewing = None

@@ -15,6 +15,7 @@ from flask_mongo_session.document import codec
 from flask_mongo_session.document.changes import (
     ABSENT,
     REMOVE,
+    Add,
     Assign,
     Changes,
     Number,
@@ -228,10 +229,12 @@ class TrackedValues:
 
     def increment(self, key: str, by: Number, *, blind: bool) -> None:
         """Add to a number in the database; unless *blind* the value here follows."""
+        pending = self.changes.get(key)
+        if type(pending) is Add:
+            within_int64(key, pending.by + by)
         if not blind:
             total = within_int64(key, added(key, _or(self.get(key), 0), by))
-            self._schema.encode(key, total)
-            self._known[key] = total
+            self._known[key] = self._schema.keep(key, total, self._schema.encode(key, total))
         else:
             self._known.pop(key, None)
         self.changes.add(key, by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import typing as t
@@ -9,9 +10,10 @@ import typing as t
 import bson
 
 from flask_mongo_session.document import codec, filters
-from flask_mongo_session.document.changes import Assign
+from flask_mongo_session.document.changes import Assign, Changes
 from flask_mongo_session.document.mapper import Fields, Update
-from flask_mongo_session.exceptions import SessionTooLarge
+from flask_mongo_session.document.record import Document
+from flask_mongo_session.exceptions import DamagedDocument
 from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS, milliseconds
 from flask_mongo_session.storage.repository import SessionRepository
 
@@ -25,21 +27,27 @@ def live(draft: SessionDraft, now: dt.datetime) -> filters.Filter:
     return filters.one_live(cookie.sid, cookie.hashed, now)
 
 
-def send(
-    draft: SessionDraft, repository: SessionRepository, chosen: filters.Filter, update: Update, *, whole: bool = False
+def send(  # noqa: PLR0913 - keywords, each with a default
+    draft: SessionDraft,
+    repository: SessionRepository,
+    chosen: filters.Filter,
+    update: Update,
+    *,
+    whole: bool = False,
+    weighed: bool = False,
 ) -> bool:
-    """Send an update, unless the session would outgrow its limit by it; whether it found the session.
+    """Send an update, unless the session would outgrow its limit by it; whether it found the session with room for it.
 
-    *whole*: it replaces all values. The exact size is computed only near the limit: of a session that was not read the
-    database knows it, else what was loaded and what is added bound it. Raises :exc:`SessionTooLarge`.
+    *whole*: it replaces all values. The database, which knows the size of the record, tells whether there is room;
+    *weighed*: that was computed, see :func:`weigh`. Raises :exc:`SessionTooLarge` where there can be no room.
     """
-    loaded = draft.state.loaded
-    size = len(bson.encode({"": update, " ": None if whole else loaded}, codec_options=CODEC_OPTIONS))
-    if whole or loaded is None:
+    growth = update
+    if isinstance(update, list):
+        growth = draft.context.mapper.growth(draft.sid, draft.values.changes, update)
+    size = len(bson.encode({"": growth}, codec_options=CODEC_OPTIONS))
+    if whole or draft.state.loaded is None:
         repository.check_fits(size)
-    elif size > repository.max_size:
-        _check_exactly(draft, repository, loaded)
-    if loaded is None and not whole:
+    if not (whole or weighed):
         chosen = {**chosen, "$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, repository.max_size - size]}}
 
     return repository.update(chosen, update)
@@ -60,23 +68,21 @@ def send_whole(draft: SessionDraft, repository: SessionRepository, chosen: filte
     return repository.update({**chosen, **mapper.same_content(loaded)}, update)
 
 
-def _check_exactly(draft: SessionDraft, repository: SessionRepository, loaded: t.Mapping[str, t.Any]) -> None:
-    """Raise :exc:`SessionTooLarge` where the values grow beyond the limit; what a rotation adds beside them is free."""
-    mapper = draft.context.mapper
-    names = mapper.content_fields
-    before = {name: value for name, value in loaded.items() if name in names}
-    after = mapper.schema.split(draft.values.all_encoded())
-    growth = codec.size(after) - codec.size(before)
-    if growth > 0:
-        repository.check_fits(codec.size({**loaded}) + growth)
+def weigh(draft: SessionDraft, repository: SessionRepository, record: Document, changes: Changes) -> None:
+    """Raise :exc:`SessionTooLarge` where *changes* make a live *record* grow beyond the limit.
 
+    Computes the exact size, which only an update has to know that found no record with room for it.
+    """
+    mapper, before = draft.context.mapper, {}
+    for key, stored in mapper.gather(record).items():
+        with contextlib.suppress(DamagedDocument):
+            before[key] = mapper.open(draft.sid, key, stored)
+    after = dict(before)
+    changes.replay(after)
 
-def check_room(draft: SessionDraft, repository: SessionRepository, record: t.Mapping[str, t.Any]) -> None:
-    """Raise :exc:`SessionTooLarge` where a write that did not read found a live *record* without room for it."""
-    update = draft.context.mapper.update(draft.sid, draft.values.changes, {})
-    size = codec.size({"": update, " ": record})
-    if size > repository.max_size:
-        raise SessionTooLarge(size, repository.max_size)
+    growth = codec.size(mapper.schema.split(after)) - codec.size(mapper.schema.split(before))
+    if growth > 0:  # what a rotation adds beside the values is free
+        repository.check_fits(codec.size(record) + growth)
 
 
 def remember(draft: SessionDraft, fields: Fields) -> None:

@@ -57,6 +57,14 @@ class Marks:
             return Mark()
         return Mark(sum(mark["generation"] for mark in found), max(mark.get("at", moment(0)) for mark in found))
 
+    def latest(self, users: t.Iterable[str]) -> dict[str | None, dt.datetime]:
+        """When the sessions of each of *users*, and everybody's (``None``), were revoked last, if ever; one query."""
+        keys: dict[str, str | None] = {_key(None): None, **{_key(user): user for user in users}}
+        with Operation(self._repository.connection) as session:
+            found = list(self._collection.find({"_id": {"$in": list(keys)}}, session=session))
+
+        return {keys[mark["_id"]]: mark["at"] for mark in found if "at" in mark}
+
 
 def _key(user: str | None) -> str:
     return _EVERYBODY if user is None else f"user:{user}"

@@ -27,6 +27,8 @@ Keep: t.TypeAlias = "str | t.Iterable[str] | None"
 _FIELDS = dict.fromkeys(METADATA, True)
 #: The index along which a user's sessions are ended: a tombstone leaves it.
 _BY_USER = [("user_id", 1)]
+#: Seconds that one update of all sessions of a user may take: a quarter of a million, on a busy server.
+_SECONDS = 120.0
 #: No id goes on with it.
 _HIGHEST = "\U0010ffff"
 #: Seconds: between two batches it rests as long as one takes, but no longer than this.
@@ -160,7 +162,7 @@ class UserSessions:
 
     def _nth_id_after(self, floor: str) -> str | None:
         """The last id of a batch, from the index alone; ``None`` where the batch is the last one."""
-        with Operation(self._repository.connection):
+        with self._repository.connection.background_operation():
             chosen: filters.Filter = {"_id": {"$gt": floor}}
             options: t.Any = {"sort": [("_id", 1)], "skip": _BATCH - 1, "limit": 1, "hint": "_id_"}
             found = self._repository.collection.find(chosen, {"_id": True}, **options)
@@ -172,7 +174,7 @@ class UserSessions:
             return self._end_by_ids(chosen, actor)
 
         now = self.now()
-        with Operation(self._repository.connection):
+        with self._repository.connection.background_operation():
             return self._update(chosen, now, hint="_id_")
 
     def _end_many(self, chosen: filters.Filter, actor: str | None, hint: t.Any = None) -> int:
@@ -183,7 +185,7 @@ class UserSessions:
         count = 0
         while True:
             now = self.now()
-            with self._repository.connection.background_operation():
+            with self._repository.connection.background_operation(_SECONDS):
                 done = self._update(chosen, now, hint)
             count += done
             if not done:
@@ -194,13 +196,13 @@ class UserSessions:
         count, repository = 0, self._repository
         while True:
             now = self.now()
-            with Operation(repository.connection):
+            with repository.connection.background_operation():
                 found = repository.collection.find({**chosen, **filters.live(now)}, {"_id": True}, limit=_BATCH)
                 sids = [document["_id"] for document in found]
             if not sids:
                 return count
 
-            with Operation(repository.connection):
+            with repository.connection.background_operation():
                 count += self._update({"$and": [{"_id": {"$in": sids}}, chosen]}, now)
             for sid in sids:
                 self._announce(sid, actor)

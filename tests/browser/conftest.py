@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import itertools
 import os
-import shutil
-import subprocess
-import tarfile
 import threading
 import typing as t
 import uuid
@@ -178,25 +176,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def axe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, from the package registry, kept in pytest's cache."""
-    folder = request.config.cache.mkdir("axe-core")
-    source = folder / "axe.min.js"
-    if not source.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("npm not found, which brings axe-core: apt-get install npm")
-        own = tmp_path_factory.mktemp("axe")  # other workers fetch it at the same time
-        packed = subprocess.run(
-            [npm, "pack", "--silent", "axe-core@4"], cwd=own, capture_output=True, text=True, timeout=90, check=False
-        )
-        if packed.returncode:
-            pytest.skip(f"npm could not bring axe-core: {packed.stderr.strip()[-200:]}")
-        with tarfile.open(own / packed.stdout.split()[-1]) as archive:
-            source.with_suffix(".part").write_bytes(archive.extractfile("package/axe.min.js").read())
-        source.with_suffix(".part").replace(source)
-
-    return source.read_text(encoding="utf-8")
+def axe() -> str:
+    """The source of axe-core, as a package of the test requirements brings it."""
+    package = importlib.util.find_spec("axe_core_python")
+    assert package is not None, "pip install -r requirements-dev.txt"
+    return Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -111,13 +111,13 @@ def test_the_theme_is_switched_and_kept(visitor: Visitor) -> None:
 def test_a_bad_theme_shows_the_fields_message(visitor: Visitor) -> None:
     """A value that the form never offered comes back with what the session's field says about it."""
     visitor.open("/theme")
-    visitor.driver.execute_script("document.querySelector('.swatch').value = 'purple'")
+    visitor.driver.execute_script("document.querySelector('.swatch[value=light]').value = 'purple'")
 
     visitor.press("Aa Light")
 
     assert "must be one of" in visitor.one("[role=alert]").text
     visitor.picture("light-theme-refused-1280")
-    assert visitor.one("html").get_attribute("data-theme") == "light"
+    assert visitor.one("html").get_attribute("data-theme") == "system"
 
 
 def test_a_wrong_password_is_told_beside_the_field(visitor: Visitor) -> None:
@@ -167,17 +167,17 @@ def test_another_password_logs_out_the_other_browser(visit: t.Callable[[], Visit
 
 
 def test_staff_find_a_customer_and_end_the_session(visit: t.Callable[[], Visitor], staff: dict[str, str]) -> None:
-    """List, filter by the device and by the user, look at the data, end: the customer is logged out."""
+    """List, search by the network and by the name, look at the data, end: the customer is logged out."""
     customer, robin = visit(), visit()
     handle = customer.register().open("/session").one(".facts code").text[:8]
     customer.open("/put")
     robin.log_in(**staff).press("Staff")
     assert len(robin.all("tbody tr")) == 50
 
-    robin.fill(Browser_or_address="127.0.0.1").press("Show")
+    robin.fill(Search="127.0.0.0/8").press("Show")
     assert len(robin.all("tbody tr")) == 2
     row = next(row for row in robin.all("tbody tr") if row.text.startswith(handle))
-    robin.press(row.find_element(By.CSS_SELECTOR, "td:nth-child(3)").text)
+    robin.press(row.find_element(By.CSS_SELECTOR, "[data-label=User] a").text)
     assert len(robin.all("tbody tr")) == 1
 
     robin.one("tbody td:nth-child(2) a").click()
@@ -220,6 +220,42 @@ def test_everything_comes_from_the_shop(visitor: Visitor, staff: dict[str, str])
     assert refused_by_the_policy(visitor) == []
 
 
+def test_the_shop_is_as_light_or_dark_as_the_device(visitor: Visitor) -> None:
+    """Until the visitor chooses; a choice wins over the device."""
+    grounds = {}
+    for scheme in ("light", "dark"):
+        prefer(visitor, scheme)
+        grounds[scheme] = ground(visitor.open("/"))
+    assert grounds["light"] != grounds["dark"]
+
+    visitor.open("/theme").press("Aa Light")
+    assert ground(visitor.open("/")) == grounds["light"]
+    assert ground(visitor.open("/no/such/page")) == grounds["dark"]  # asks no session, follows the device
+    prefer(visitor, "")
+
+
+def test_the_header_of_a_phone_has_two_rows(visitor: Visitor, staff: dict[str, str]) -> None:
+    """Brand and navigation, also for a member of the staff with something in the cart; nothing is cut off."""
+    visitor.log_in(**staff).open("/product/morning-mug").press("Put into the cart")
+
+    visitor.resize(375).open("/")
+    visitor.picture("light-header-staff-375")
+    rows = {round(item.rect["y"] + item.rect["height"] / 2, -1) for item in visitor.all(".top li, .brand")}
+    assert len(rows) == 2
+    parts = "[...document.querySelectorAll('.top a, .top button')]"
+    assert visitor.driver.execute_script(f"return {parts}.filter(e => e.scrollWidth > e.clientWidth + 1).length") == 0
+
+
+def test_what_everybody_visits_fits_a_phone_and_everybody(visitor: Visitor, axe: str) -> None:
+    """In the dark, as the device prefers it: the catalogue, a product, and the page about nothing."""
+    prefer(visitor, "dark")
+    look_at(
+        visitor, axe, "system-dark", {"catalogue": "/", "product": "/product/morning-mug", "error": "/no/such/page"}
+    )
+    prefer(visitor, "")
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_fits_a_phone_and_everybody(visitor: Visitor, shop_app: Flask, axe: str, theme: str) -> None:
     """At 375 pixels nothing is wider than the window; axe-core finds no serious fault. Takes the pictures."""
@@ -240,6 +276,7 @@ def test_every_page_fits_a_phone_and_everybody(visitor: Visitor, shop_app: Flask
     look_at(visitor, axe, theme, {"thanks": "/thanks"})
 
 
+@pytest.mark.soak
 def test_the_pages_of_the_staff_fit_a_phone_and_everybody(
     visitor: Visitor, shop_app: Flask, axe: str, staff: dict[str, str]
 ) -> None:
@@ -248,7 +285,7 @@ def test_the_pages_of_the_staff_fit_a_phone_and_everybody(
 
     with shop_app.app_context():
         telling = ShopSession.objects.live().filter(data__message__exists=True, user_id__ne=None, cart__1__exists=True)
-        details = f"{LIST}session/{telling.first().id}"
+        details = f"{LIST}session?id={telling.first().id}"
 
     visitor.log_in(**staff)
     look_at(visitor, axe, "light", {"staff-list": LIST, "staff-details": details, "staff-overview": OVERVIEW})
@@ -264,6 +301,17 @@ def look_at(visitor: Visitor, axe: str, theme: str, pages: dict[str, str]) -> No
             assert visitor.overflow() <= 0, f"{path} at {width}"
             visitor.picture(f"{theme}-{name}-{width}")
             assert visitor.faults(axe) == [], f"{path} at {width}"
+
+
+def prefer(visitor: Visitor, scheme: str) -> None:
+    """What the device prefers; "" forgets it."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
+    visitor.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def ground(visitor: Visitor) -> str:
+    """The colour of the page."""
+    return visitor.driver.execute_script("return getComputedStyle(document.body).backgroundColor")
 
 
 def refused_by_the_policy(visitor: Visitor) -> list[str]:

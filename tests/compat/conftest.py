@@ -1,13 +1,15 @@
 """Runs other libraries' own test suites, out of their source distributions, with and without our sessions."""
 
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pymongo
@@ -17,9 +19,35 @@ import flask_mongo_session
 
 HERE = Path(__file__).parent
 SOURCES = Path(flask_mongo_session.__file__).parents[1]
+DISTRIBUTION = "flask-mongoengine-session"
 
 # What those suites need besides their library. They use pytest's insides, which pytest 9 changed.
 TOOLS = ["pytest>=8.4,<9", "asgiref>=3.8,<4", "python-dotenv>=1,<2", "semantic-version>=2.10,<3"]
+#: What is unpacked: the tests, and the files that hold settings of pytest.
+WANTED = ("tests/", "pyproject.toml", "setup.cfg", "pytest.ini")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The tests in a library's source distribution, and what they need.
+
+    :param version: what the environment has installed, unless *requires* brings the library.
+    :param requires: what to install, apart from the environment and in its versions, for this suite alone.
+    :param options: of pytest.
+    :param config: of every application, for the run with our sessions. :param shim: a plugin for it, beside this file.
+    :param seconds: that one run may take.
+    """
+
+    library: str
+    version: str | None = None
+    requires: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    config: dict[str, object] = field(default_factory=dict)
+    shim: str | None = None
+    seconds: int = 100
+
+
+PLAIN = Suite("")
 
 
 @dataclass(frozen=True)
@@ -47,9 +75,19 @@ def pip(*arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     return done.stderr.strip() if done.returncode else None
+
+
+def install(folder, wanted):
+    """Install *wanted* into a folder, with the versions of what is installed here already, but for pytest's."""
+    here = {found.metadata["Name"]: found.version for found in importlib.metadata.distributions()}
+    kept = [f"{name}=={version}" for name, version in here.items() if name not in {"pytest", DISTRIBUTION}]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        constraints.write("\n".join(kept))
+        constraints.flush()
+        return pip("install", "--target", str(folder), "--constraint", constraints.name, *wanted)
 
 
 def kept(cache, name, make):
@@ -69,19 +107,25 @@ def kept(cache, name, make):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tools(request):
-    """A folder with what the suites need, apart from the environment that runs our own tests."""
-    name = f"tools-{sys.version_info.major}.{sys.version_info.minor}"
-    return kept(request.config.cache, name, lambda folder: pip("install", "--target", str(folder), *TOOLS))
+    """Find, or make, a folder with what a suite needs, apart from the environment that runs our own tests."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+    def tools(suite):
+        name = f"{suite.library}-{suite.version}-" if suite.requires else ""
+        wanted = [*TOOLS, *suite.requires]
+        return kept(request.config.cache, f"{name}tools-{python}", lambda folder: install(folder, wanted))
+
+    return tools
 
 
 @pytest.fixture
 def unpack(request, tmp_path):
-    """Unpack a library in the version that is installed: its tests and pytest's settings, or what else is *wanted*."""
+    """Unpack a library, in the installed version by default: its tests and settings, or what else is *wanted*."""
 
-    def unpack(library, wanted=("tests/", "pyproject.toml", "setup.cfg")):
-        version = importlib.metadata.version(library)
+    def unpack(library, wanted=WANTED, *, version=None):
+        version = version or importlib.metadata.version(library)
         fetch = ["download", "--no-deps", "--no-binary", library, f"{library}=={version}"]
         folder = kept(request.config.cache, f"{library}-{version}", lambda folder: pip(*fetch, "--dest", str(folder)))
         with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
@@ -101,29 +145,31 @@ def unpack(request, tmp_path):
 def run_suite(tools, mongo_server):
     """Run an unpacked suite in a process of its own: as it is, or with ``MongoSession`` on every application.
 
-    With *changed*, the suite's application was given our sessions before.
+    With *changed*, the suite's application was given our sessions before. *suite* says what it needs.
     """
 
-    def run_suite(folder, *, database=None, changed=False):
-        plugin = ["-p", "install_everywhere"] if database and not changed else []
-        paths = [tools, SOURCES, *([HERE] if plugin else [])]
+    def run_suite(folder, *, database=None, changed=False, suite=PLAIN):
+        plugins = ["install_everywhere", *([suite.shim] if suite.shim else [])] if database and not changed else []
+        paths = [tools(suite), SOURCES, *([HERE] if plugins else [])]
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTEST_", "COV"))
         }
         environment |= {
+            "COMPAT_CONFIG": json.dumps(suite.config),
             "COMPAT_MONGODB_URI": mongo_server.uri.replace("/?", f"/{database}?"),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
         }
         results = folder / f"{database or 'as it is'}.xml"
+        options = [*suite.options, *(f"-p{plugin}" for plugin in plugins), "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "tests", *plugin, "-q", "-p", "no:cacheprovider", f"--junitxml={results}"],
+            [sys.executable, "-m", "pytest", "tests", *options, f"--junitxml={results}"],
             cwd=folder,
             env=environment,
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=suite.seconds,
         )
         assert done.returncode in (0, 1), done.stdout + done.stderr
         return outcome(results, done.stdout)
@@ -145,10 +191,12 @@ def outcome(results, output):
 def same_with_our_sessions(unpack, run_suite, mongo_server):
     """Run a library's suite as it is, then with our sessions: the same tests pass, and ours were really used."""
 
-    def same_with_our_sessions(library):
-        folder = unpack(library)
+    def same_with_our_sessions(library, **needs):
+        suite = Suite(library, **needs)
+        folder = unpack(library, version=suite.version)
         database = f"compat_{library.lower().replace('-', '_')}"
-        plain, ours = run_suite(folder), run_suite(folder, database=database)
+        plain, ours = run_suite(folder, suite=suite), run_suite(folder, suite=suite, database=database)
+        print(f"{library}, as it is: {len(plain.passed)} passed; failed: {sorted(plain.failed) or 'none'}")  # noqa: T201 - for people, with -rP
         assert not ours.failed - plain.failed, ours.output
         assert ours.passed >= plain.passed, sorted(plain.passed - ours.passed)
         with pymongo.MongoClient(mongo_server.uri) as client:

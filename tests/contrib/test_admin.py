@@ -42,6 +42,18 @@ def test_without_the_right_nothing_is_ended(site, path, sessions):
     assert sessions.count_documents({"user_id": "ada"}) == 2
 
 
+@pytest.mark.parametrize("locale", [None, "de"])
+def test_flask_babel_may_be_installed_and_not_set_up(site, root, locale):
+    """Flask-Admin would fail; what an application sets up itself is left alone."""
+    from flask_babel import Babel
+
+    if locale:
+        Babel(site, default_locale=locale)
+    own = site.extensions.get("babel")
+    assert root.get(LIST).status_code == site.test_client().get("/admin/").status_code == 200
+    assert own in (None, site.extensions["babel"])
+
+
 def test_nobody_may_unless_said_so(make_app):
     """Without `is_allowed` the view is closed."""
     app = make_app()
@@ -166,7 +178,7 @@ def test_odd_dates_do_not_end_the_paging(site, root, state, expires_at):
     assert set(seen) == wanted
 
 
-@pytest.mark.parametrize("key", [Key(1_700_000_000_000, 3), Key(-1, 1, 20_000), Key(-(2**60), 7), Key(2**60, 0, 1)])
+@pytest.mark.parametrize("key", [Key(1_700_000_000_000, 3), Key(-1, 1), Key(-(2**60), 7), Key(2**60, 0)])
 def test_a_key_survives_an_address(key):
     """What one page says of its end is what the next one begins with."""
     assert Key.unpack(key.pack()) == key
@@ -178,14 +190,12 @@ MADE_UP = [
     "a-b",
     "-",
     "9" * 40 + "-1",
-    "1-2",
-    "1-2-3-4-",
-    "1-" + "9" * 40 + "-0",
-    f"{2**63}-1-0",
-    f"1-{2**31}-0",
-    f"1-0-{2**31}",
-    "1--1-0",
-    "None-1-0",
+    "1-2-3",
+    "1-" + "9" * 40,
+    f"{2**63}-1",
+    f"1-{2**31}",
+    "1--1",
+    "None-1",
     "9" * 5000,
 ]
 
@@ -202,8 +212,8 @@ def test_what_an_address_says_is_no_fault_of_ours(site, root, state):
     site.testing = False
     texts = [
         *MADE_UP,
-        f"{2**62}-1000000-0",
-        f"-{2**62}-5-1000000",
+        f"{2**62}-1000000",
+        f"-{2**62}-5",
         "\0",
         "session:",
         "address:\0",

@@ -90,10 +90,10 @@ def test_it_is_streamed(site):
 def test_a_database_that_is_away_is_a_503_and_no_half_file(site, root, monkeypatch):
     """The first batch is there before the answer begins."""
 
-    def away(*_):
+    def away(*_, **__):
         raise SessionStoreUnavailable
 
-    monkeypatch.setattr(listing, "aggregate", away)
+    monkeypatch.setattr(listing, "_find", away)
     assert root.get(CSV).status_code == 503
 
 

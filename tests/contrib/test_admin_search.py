@@ -86,7 +86,7 @@ def test_a_flood_of_headers_does_not_hold_up_a_search(site, root, monkeypatch):
 
     monkeypatch.setattr(naming, "_PARSING_SECONDS", 5)
     assert "too many different ones" not in root.get(f"{LIST}?q=firefox").text
-    monkeypatch.setattr(search, "DISTINCT", 1)
+    monkeypatch.setitem(search.DISTINCT, "user_agent", 1)
     seed(site, 1, user_agent=CHROME)
     assert "too many different ones" in root.get(f"{LIST}?q=firefox").text
     naming._names.clear()

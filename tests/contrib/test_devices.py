@@ -305,7 +305,7 @@ def test_times_are_said_as_people_say_them(seconds, said):
     [
         ("ua_parser", "import flask_mongo_session.contrib.devices", "flask-mongoengine-session[devices]"),
         ("flask_admin", "import flask_mongo_session.contrib.admin", "flask-mongoengine-session[admin]"),
-        ("ua_parser", "from flask_mongo_session.contrib import admin; print(admin._device_name('curl/8'))", "curl/8"),
+        ("ua_parser", "from flask_mongo_session.contrib import admin; print(admin.device_name('curl/8'))", "curl/8"),
     ],
 )
 def test_without_the_extra_one_is_told_what_to_install(missing, program, told):

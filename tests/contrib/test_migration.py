@@ -285,6 +285,20 @@ def test_permanence_arrives(cookie_app, new_app, restart, permanent):
     assert "_permanent" not in browser.get("/keys").json
 
 
+@pytest.mark.parametrize("whose", ["theirs", "everybody's"])
+def test_what_was_revoked_before_it_moved_ends(visitor, restart, sessions, whose):
+    """A revocation holds for sessions that have not come yet; a log-in afterwards is a new one."""
+    stolen, extension = restart(visitor, visitor.application), visitor.application.extensions["sessions"]
+    extension.revoke_user("8")
+    assert extension.revoke_user("7") == 0 if whose == "theirs" else extension.revoke_all() == 0
+    assert visitor.get("/user").text == "nobody"
+
+    visitor.get("/login/7")
+    assert visitor.get("/user").text == "7"
+    assert stolen.get("/user").text == "nobody"
+    assert sessions.count_documents({"ended_at": None}) == 1
+
+
 # -- Flask-Session's corners ------------------------------------------------------------------------------------------
 
 

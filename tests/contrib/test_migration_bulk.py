@@ -80,7 +80,7 @@ def test_a_dry_run_only_counts(new_app, database, sessions):
     database[COLLECTION].update_one({"_id": ids[2]}, {"$set": {"id": 5}})
     database[COLLECTION].insert_one({"not": "a session"})
 
-    counted = "2 sessions of flask-session; skipped 1 (expired, empty, or moved before), refused 2."
+    counted = "2 sessions of flask-session; skipped 1 (expired, empty, revoked, or moved before), refused 2."
     before = list(database[COLLECTION].find())
     assert f"Would move {counted}" in migrate(app, "--dry-run")[1]
     assert list(database[COLLECTION].find()) == before
@@ -101,6 +101,16 @@ def test_what_a_killed_run_left_is_not_stored_twice(new_app, restart, database, 
 
     assert "Moved 0 sessions of flask-session; skipped 3" in migrate(app)[1]
     assert database[COLLECTION].count_documents({}) == 0
+    assert sorted(record["user_id"] for record in sessions.find({"ended_at": None})) == ["0", "2"]
+
+
+def test_what_was_revoked_before_stays_revoked(new_app, database, sessions):
+    """It does not come to life by being moved."""
+    app = new_app("flask-session")
+    store(database, 3)
+    app.extensions["sessions"].revoke_user("1")
+
+    assert "Moved 2 sessions of flask-session; skipped 1" in migrate(app)[1]
     assert sorted(record["user_id"] for record in sessions.find({"ended_at": None})) == ["0", "2"]
 
 

@@ -90,6 +90,18 @@ def test_one_operation_for_each_key():
     }
 
 
+@pytest.mark.parametrize("limits", [(None, None), (2, None), (2, 5), (5, 2), (None, 3), (3, 3, None, None)])
+@pytest.mark.parametrize("make", [update_of, pipeline_of])
+def test_each_append_keeps_its_own_bound(carry_out, make, limits):
+    """Appends of one request come to what they would come to one after the other: none lifts the bound of another."""
+    changes, wanted = Changes(), [1, 2, 3, 4]
+    for number, limit in enumerate(limits):
+        changes.append("v", number, limit)
+        wanted = [*wanted, number][-(limit or 99) :]
+
+    assert carry_out(make, {"v": [1, 2, 3, 4]}, changes)["v"] == wanted
+
+
 def test_without():
     """The same changes but those of some keys; the changes themselves stay."""
     changes = Changes()
@@ -284,6 +296,21 @@ def test_thirty_thousand_keys(sessions, server_seconds):
     stored = sessions.find_one()["data"]
     assert len(stored) == 30_002
     assert (stored["kept"], stored["key29999"]) == (1, 29_999)
+
+
+def test_four_thousand_keys_computed(sessions, server_seconds):
+    """The same for numbers and lists that the database computes, most of them not there yet, beside many others."""
+    changes = Changes()
+    for number in range(2_000):
+        changes.add(f"n{number}", 1)
+        changes.append(f"list{number}", number, 3)
+    sessions.insert_one({"_id": 1, "data": {f"other{number}": 1 for number in range(10_000)} | {"n7": 1}})
+    update = DocumentMapper(Schema({})).update("sid", changes, {})
+
+    assert server_seconds(lambda: sessions.update_one({"_id": 1}, update)) < 1.5
+    stored = sessions.find_one()["data"]
+    assert len(stored) == 14_000
+    assert (stored["n7"], stored["n8"], stored["list8"]) == (4, 3, [8, 8, 8])
 
 
 @pytest.mark.parametrize("value", ["1", True, None, [1], {}])

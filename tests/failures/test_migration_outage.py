@@ -7,6 +7,7 @@ import json
 import secrets
 
 import pytest
+from flask.sessions import SecureCookieSessionInterface
 from test_raised_frames import UNCONFIRMED, found_in
 
 from flask_mongo_session import SessionStoreUnavailable
@@ -33,23 +34,31 @@ def shop(make_shop, uri):
 
 
 @pytest.fixture
-def old(stored):
-    """The old collection, with one session; its id is the cookie's value."""
+def stored_session(shop, stored):
+    """An old session in the database; its cookie, and the secret in it."""
     sid = secrets.token_urlsafe(32)
     ends = dt.datetime.now(UTC) + dt.timedelta(days=1)
     stored["old"].insert_one({"id": f"session:{sid}", "val": json.dumps({"user_id": "7"}).encode(), "expiration": ends})
     return sid
 
 
+@pytest.fixture
+def signed_session(shop):
+    """An old session that is a cookie."""
+    return SecureCookieSessionInterface().get_signing_serializer(shop).dumps({"user_id": "7"})
+
+
 @pytest.mark.parametrize(
-    ("command", "how"),
+    ("kind", "command", "how"),
     [
-        *((command, how) for command in ("find", "insert", "delete") for how in (CLOSED, REFUSED)),
-        *((command, UNCONFIRMED) for command in ("insert", "delete")),
+        *(("stored_session", command, how) for command in ("find", "insert", "delete") for how in (CLOSED, REFUSED)),
+        *(("signed_session", command, REFUSED) for command in ("find", "insert")),
+        *(("stored_session", command, UNCONFIRMED) for command in ("insert", "delete")),
     ],
 )
-def test_an_outage_loses_nothing(shop, stored, failing, old, *, command, how):
-    """Wherever it comes, the answer is a 503 or the session, the old cookie stays, and the session is moved once."""
+def test_an_outage_loses_nothing(request, shop, stored, failing, *, kind, command, how):
+    """Wherever it comes, the answer is a 503, the old cookie stays, and afterwards the session is moved once."""
+    old = request.getfixturevalue(kind)
     browser = shop.test_client()
     browser.set_cookie("session", old)
     with failing(command, **how):
@@ -61,6 +70,22 @@ def test_an_outage_loses_nothing(shop, stored, failing, old, *, command, how):
     assert browser.get_cookie("session").value != old
     assert stored["old"].count_documents({}) == 0
     assert [record["user_id"] for record in stored["sessions"].find()] == ["7"]
+    assert shop.extensions["raised"]
     for error in shop.extensions["raised"]:
         assert isinstance(error, SessionStoreUnavailable)
-        assert found_in(error, [old]) == []
+        assert found_in(error, [old, old.rpartition(".")[0] or old]) == []
+
+
+def test_a_cookie_is_not_given_out_before_the_old_one_is_remembered(shop, stored, failing, signed_session):
+    """Else a log-out could be undone by the old one."""
+    browser = shop.test_client()
+    browser.set_cookie("session", signed_session)
+    with failing("update", **REFUSED):
+        assert browser.get("/read/user_id").status_code == 503
+    assert browser.get_cookie("session").value == signed_session
+
+    shop.extensions["mongo_session"].store.connection.breaker.succeeded()
+    browser.get("/logout")
+    stored["sessions"].delete_many({})
+    browser.set_cookie("session", signed_session)
+    assert browser.get("/read/user_id").text == "None"

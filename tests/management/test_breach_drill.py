@@ -100,6 +100,7 @@ def who(*browsers):
     return [browser.get("/who").text for browser in browsers]
 
 
+@pytest.mark.soak
 def test_the_drill(start, steps):
     """Revoke all but mine, make the keys anew, see nobody else logged in, and the audit shows it."""
     app = start()

@@ -12,6 +12,7 @@ import textwrap
 import time
 
 import pytest
+from bson import DatetimeMS
 
 from flask_mongo_session import new_session_id
 from flask_mongo_session.management.pulse import Pulse
@@ -248,6 +249,19 @@ def test_a_pulse_tells_what_happened(app, store, put, commands):
     assert pulse.beat()[1:5] == (3, 0, 0, 0)
 
 
+def test_a_pulse_after_the_end_of_very_many(app, store, put, monkeypatch):
+    """It looks at a bounded number of records, and still tells how many were ended."""
+    monkeypatch.setattr("flask_mongo_session.management.pulse._MOST", 10)
+    for _ in range(30):
+        put()
+    pulse = Pulse(store)
+    pulse.beat()
+    app.extensions["sessions"].revoke_user("ada")
+
+    assert pulse.beat()[1:5] == (0, 0, 30, 0)
+    assert pulse.beat()[1:5] == (0, 0, 0, 0)
+
+
 def test_watch_prints_a_line_a_second(run, put):
     """A head, and as many lines as wanted."""
     put()
@@ -285,3 +299,17 @@ def test_watch_ends_with_ctrl_c(mongo_server, database, tmp_path):
             process.kill()
 
     assert (process.returncode, errors) == (0, "")
+
+
+def test_expired_ones_are_told_from_tombstones_by_the_sample(store, monkeypatch):
+    """Where too many have expired to look at each: the index counts, the sample says which part are tombstones."""
+    for name, value in (("EXACT", 50), ("SAMPLE", 1_000), ("_FEW", 100)):
+        monkeypatch.setattr(f"flask_mongo_session.management.statistics.{name}", value)
+    now = store.now()
+    ended = [{"ended_at": now}] * 300 + [{}] * 300
+    store.collection.insert_many([{"_id": new_session_id(), "expires_at": now - HOUR, **fields} for fields in ended])
+    store.collection.insert_one({"_id": "far", "expires_at": DatetimeMS(2**60)})
+
+    figures = measure(store)
+    assert 200 <= figures.expired <= 400
+    assert figures.live == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import random
 import threading
 import time
@@ -163,6 +164,57 @@ def test_many_threads_log_in_during_it(app, ours, store):
     assert set(before) == {"None"}
     assert set(after) <= {"ada"}
     assert after
+
+
+class Rests:
+    """In place of ``time`` where everybody's sessions are ended: after ten batches it rests for a second as well."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self):
+        self.batches, self.at_work = 0, True
+
+    def sleep(self, seconds):
+        time.sleep(seconds)
+        self.batches += 1
+        if self.batches % 10 == 0:
+            self.at_work = False
+            time.sleep(1)
+            self.at_work = True
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("count", [100_000])
+def test_requests_are_served_beside_it(ours, store, monkeypatch, count):
+    """A find takes as long as ever, while a walk over many sessions goes on: p99 at most twice that of the rests."""
+    store.ensure_indexes()
+    for _ in range(0, count, 10_000):
+        seed(store, 10_000, data={"cart": ["x" * 20] * 5})
+    sids = [found["_id"] for found in store.collection.find({}, {"_id": True}, limit=5_000)]
+    rests, done, took = Rests(), threading.Event(), {True: [], False: []}
+    monkeypatch.setattr("flask_mongo_session.storage.user_sessions.time", rests)
+
+    def find():
+        while not done.is_set():
+            began = time.perf_counter()
+            working = rests.at_work
+            store.repository.find(random.choice(sids), b"")
+            took[working].append(time.perf_counter() - began)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=find)
+    thread.start()
+    began = time.monotonic()
+    ended = ours.revoke_all()
+    seconds = time.monotonic() - began - rests.batches // 10
+    done.set()
+    thread.join(10)
+
+    assert ended == count
+    resting, walking = (1_000 * sorted(took[at_work])[-len(took[at_work]) // 100] for at_work in (False, True))
+    print(f"revoke_all of {count:,}: {seconds:.1f} s; p99 of a find {walking:.1f} ms, {resting:.1f} at rest")  # noqa: T201
+    busy = os.getloadavg()[0] > 2 * os.cpu_count()
+    assert walking < 2 * resting or busy, "too slow, and nobody else keeps the machine busy"
 
 
 # -- who ended what ---------------------------------------------------------------------------------------------------

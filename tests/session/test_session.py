@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 
 import pytest
 
-from flask_mongo_session import ServerSideSession, SessionStatus, new_session_id
+from flask_mongo_session import ServerSideSession, SessionStatus, SessionTooLarge, new_session_id
 from flask_mongo_session.mongo import clock
 from flask_mongo_session.session.draft import SessionContext
 from flask_mongo_session.session.lifetime import Policy
@@ -328,6 +328,22 @@ def test_append(desk, limit):
         assert session["l"] == wanted
 
 
+def test_appends_keep_their_bounds(desk):
+    """An append without a limit, or with a larger one, lifts none of the bounds before it: blind, read, known."""
+    limits = (2, None, 5, None, 4, 9)
+    for prepare in (lambda _: None, len, lambda s: s.setdefault("own", [1, 2, 3])):
+        session, wanted = desk.open(desk.stored({"l": [1, 2, 3]})), [1, 2, 3]
+        prepare(session)
+        for number, limit in enumerate(limits):
+            for key in ("l", "own") if "own" in session else ("l",):
+                session.append(key, number, limit)
+            wanted = [*wanted, number][-(limit or 99) :]
+        desk.save(session)
+
+        assert desk.data(session)["l"] == session["l"] == wanted
+        assert desk.data(session).get("own", wanted) == wanted
+
+
 def test_append_then_change(desk):
     """Appending and then changing the list in place loses neither."""
     session = desk.open(desk.stored({"l": [1]}))
@@ -374,6 +390,15 @@ def test_increment_beyond_64_bits(desk):
     with pytest.raises(TypeError, match="64 bits"):
         desk.open(session.token).increment("n", 2**63)
     assert session["n"] == 2**63 - 1
+
+    for read in (True, False):
+        session = desk.open(desk.stored({"n": -(2**62)}))
+        assert not read or session["n"]
+        session.increment("n", 2**62)
+        with pytest.raises(TypeError, match="'n' would grow beyond 64 bits"):
+            session.increment("n", 2**62)
+        desk.save(session)
+        assert desk.data(session) == {"n": 0}
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -615,3 +640,82 @@ def test_no_command_before_it_is_read(desk, commands):
     assert len(session) == len(START) + 1
     assert session["nested"]
     assert commands.names == ["find"]
+
+
+READS = {"unread": lambda _: None, "read": len}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_near_the_limit(desk, read):
+    """What fits exactly is stored; what does not raises and leaves the stored session as it was."""
+    desk.store.repository.max_size = 1_500
+    token = desk.stored({"big": "x" * 900, "list": [1], "n": 1})
+
+    session = desk.open(token)
+    read(session)
+    session.update(big="y" * 1_000, n=2)
+    session.append("list", "z")
+    desk.save(session)
+    assert desk.data(token) == {"big": "y" * 1_000, "list": [1, "z"], "n": 2}
+
+    for grow in (lambda s: s.update(big="y" * 1_450), lambda s: s.append("list", "z" * 500)):
+        session = desk.open(token)
+        read(session)
+        grow(session)
+        with pytest.raises(SessionTooLarge):
+            desk.save(session)
+        assert desk.data(token) == {"big": "y" * 1_000, "list": [1, "z"], "n": 2}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_appends_that_nobody_counts(desk, read):
+    """However often a list is appended to, the session keeps within its limit."""
+    desk.store.repository.max_size = 1_500
+    token = desk.stored({"n": 1})
+
+    def append_for_ever():
+        while True:
+            session = desk.open(token)
+            read(session)
+            session.append("list", "z" * 20)
+            desk.save(session)
+
+    with pytest.raises(SessionTooLarge):
+        append_for_ever()
+    assert 30 < len(desk.data(token)["list"]) < 60
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_beyond_a_limit_that_was_lowered(desk, read):
+    """A session that is too large today can be read, changed without growing, rotated, and made smaller."""
+    token = desk.stored({"big": "x" * 3_000, "n": 1})
+    desk.store.repository.max_size = 1_500
+    session = desk.open(token)
+    read(session)
+    session["n"] = 2
+    desk.save(session)
+    session = desk.open(token)
+    session.regenerate()
+    session["n"] = 3
+    desk.save(session)
+    assert desk.data(session) == {"big": "x" * 3_000, "n": 3}
+
+    session = desk.open(session.token)
+    del session["big"]
+    desk.save(session)
+    assert desk.data(session) == {"n": 3}
+
+
+def test_writes_that_are_merged_keep_within_the_limit(desk):
+    """A request that another tab has overtaken by a rotation raises, too, where there is no room for its writes."""
+    token = desk.stored({"n": 1})
+    late, other = desk.open(token), desk.open(token)
+    late["late"] = "z" * 900
+    other["big"] = "x" * 900
+    other.regenerate()
+    desk.save(other)
+    desk.store.repository.max_size = 1_500
+
+    with pytest.raises(SessionTooLarge):
+        desk.save(late)
+    assert set(desk.data(other)) == {"n", "big"}

@@ -27,6 +27,11 @@ class ShopSession(SessionDocument):
     meta: ClassVar = {"collection": "sessions", "indexes": ["cart"]}
 
 
+#: The fields that have an index of their own, but for the expiry's without an option that counts here.
+INDEXED = ("expires_at", "user_id", "last_user_id", "touched_at", "ip", "user_agent")
+OTHERS = {f"{name}_1": None for name in INDEXED[1:]}
+
+
 def models(model=Session, *, ttl=False):
     return index_models(model.index_specs(), ttl=ttl)
 
@@ -44,7 +49,7 @@ def test_indexes_of_the_model(connection, sessions, commands):
     """The expiry's, the owner's, and those that the model declares; made once, then one command that does nothing."""
     ensure_indexes(connection, "sessions", models(ShopSession))
     information = sessions.index_information()
-    assert set(information) == {"_id_", "expires_at_1", "user_id_1", "last_user_id_1", "cart_1"}
+    assert set(information) == {"_id_", "cart_1"} | {f"{name}_1" for name in INDEXED}
     assert information["user_id_1"]["sparse"] is True
 
     commands.clear()
@@ -75,9 +80,8 @@ def test_ttl_from_the_start(connection, sessions):
     assert indexes(sessions) == {
         "_id_": None,
         "expires_at_1": TTL_SECONDS,
-        "user_id_1": None,
-        "last_user_id_1": None,
         "cart_1": None,
+        **OTHERS,
     }
 
 
@@ -89,9 +93,8 @@ def test_switching_with_other_indexes_missing(connection, sessions):
     assert indexes(sessions) == {
         "_id_": None,
         "by_hand": TTL_SECONDS,
-        "user_id_1": None,
-        "last_user_id_1": None,
         "cart_1": None,
+        **OTHERS,
     }
 
 

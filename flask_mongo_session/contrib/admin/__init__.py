@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from importlib.util import find_spec
 from pathlib import Path
 
 from flask import abort, current_app, flash, redirect, request, session, url_for
@@ -90,6 +91,8 @@ class SessionAdmin(BaseView):
         blueprint = super().create_blueprint(admin)
         blueprint.template_folder = str(_FOLDER / "templates")
         protect_pages(blueprint)
+        if find_spec("flask_babel"):
+            blueprint.before_app_request(_set_up_babel)
         return blueprint
 
     def render(self, template: str, **kwargs: t.Any) -> str:
@@ -240,3 +243,11 @@ class SessionAdmin(BaseView):
             scan=SCAN,
             problem=problem,
         )
+
+
+def _set_up_babel() -> None:
+    """Flask-Admin asks Flask-Babel wherever that is installed, and fails where nobody has set it up: English then."""
+    if "babel" not in current_app.extensions:
+        from flask_babel import Babel  # noqa: PLC0415 - it is installed
+
+        Babel(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - no proxy

@@ -20,7 +20,7 @@ from .query import state_filter
 if t.TYPE_CHECKING:
     from werkzeug.datastructures import MultiDict
 
-    from flask_mongo_session.store import MongoSessionStore
+    from flask_mongo_session import MongoSessionStore
 
     from .query import Filter
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from bson import DatetimeMS
 from bson.errors import BSONError
 
-from flask_mongo_session import SessionInfo
+from flask_mongo_session import MongoSessionStore, SessionInfo
 from flask_mongo_session.document.record import METADATA, Document
-from flask_mongo_session.store import MongoSessionStore
 
-from .query import Key, Query, state_filter
-from .search import Filter, Pipeline, Search, aggregate
+from .query import Filter, Key, Query, state_filter
+from .search import Search
 
 #: Sessions on a page, and how many are looked at for it where the order's index alone helps.
 PAGE = 50
@@ -24,8 +23,8 @@ SCAN = 20_000
 NARROW = 10_000
 
 _FIELDS = dict.fromkeys(METADATA, True)
-#: Records that come at once in an export, and the seconds that all of it may take.
-_BATCH, _EXPORT_SECONDS = 500, 600.0
+#: Records that come at once in an export, and the seconds that all of it and one batch may take.
+_BATCH, _EXPORT_SECONDS, _BATCH_SECONDS = 500, 600.0, 30.0
 
 
 @dataclass
@@ -50,89 +49,117 @@ class Row(t.NamedTuple):
 
 
 class _Plan(t.NamedTuple):
-    """How the records of a query are found: *along* an index, within *bounds*, those that match *rest*."""
+    """How the records of a query are found: *along* an index, all that match *chosen*."""
 
     along: str
-    bounds: Filter
-    rest: Filter
-    sort: dict[str, int]
-    #: Whether few records lie within the bounds.
+    chosen: list[Filter]
+    sort: list[tuple[str, int]]
+    #: Whether few records are looked at, however many match.
     narrow: bool
 
 
 def fetch(store: MongoSessionStore, query: Query, search: Search) -> Page:
     """The page; bounded commands along an index."""
     with store.operation():
-        now = store.now()
-        plan = _plan(store, query, search, now)
-        after = query.after or Key()
-        window: Pipeline = [] if plan.narrow else [{"$skip": after.skip}, {"$limit": SCAN}]
-        pipeline = [*_start(plan), *window, {"$match": plan.rest}, {"$skip": after.passed}, {"$limit": PAGE + 1}]
+        indexed = indexed_fields(store)
+        plan = _plan(store, query, search, indexed)
+        end = None if plan.narrow else _window_end(store, plan, query)
+        cursor = _find(store, plan, _until(query, end), limit=PAGE + 1, skip=query.after.passed if query.after else 0)
         try:
-            found, indexed = aggregate(store, [*pipeline, {"$project": _FIELDS}], plan.along or None)
-            documents = list(found)
+            documents = list(cursor)
         except BSONError:
             return Page(unreadable=True)
 
-        page = Page(_rows(documents[:PAGE], search), slow=not indexed)
-        if query.state == "damaged":
-            return page
-        if len(documents) > PAGE:
-            page.next = _key_after(documents[:PAGE], query)
-        elif not plan.narrow:
-            page.next = _key_behind_window(store, plan, query, indexed=indexed)
-            page.gave_up = page.next is not None
-        return page
+    page = Page(_rows(documents[:PAGE], search), slow=bool(_wanted(query, search) - indexed))
+    if query.state != "damaged":
+        page.gave_up = len(documents) <= PAGE and end is not None
+        page.next = _key_behind(query, end) if page.gave_up else _key_after(documents, query)
+    return page
 
 
 def export(store: MongoSessionStore, query: Query, search: Search) -> t.Iterator[list[Row]]:
     """All sessions of a query in batches, in constant memory."""
-    with store.connection.background_operation(_EXPORT_SECONDS):
-        plan = _plan(store, query, search, store.now())
-        pipeline = [*_start(plan), {"$match": plan.rest}, {"$project": _FIELDS}]
-        cursor, _ = aggregate(store, pipeline, plan.along or None, _BATCH)
+    seconds = _EXPORT_SECONDS  # the server counts the first command's limit over all that follow
+    with store.operation():
+        cursor = _find(store, _plan(store, query, search, indexed_fields(store)), {})
 
     while True:
-        with store.connection.background_operation():
+        with store.connection.background_operation(seconds):
             documents = list(itertools.islice(cursor, _BATCH))
         if not documents:
             return
         yield _rows(documents, search)
+        seconds = _BATCH_SECONDS
 
 
-def _plan(store: MongoSessionStore, query: Query, search: Search, now: dt.datetime) -> _Plan:
+def _plan(store: MongoSessionStore, query: Query, search: Search, indexed: set[str]) -> _Plan:
     """Along the index of a condition that few records meet, else along that of the order."""
-    order, state = query.by, state_filter(query.state, now)
+    order, damaged = query.by, query.state == "damaged"
     conditions = [(search.field, dict(search.filter))] if search.field else []
-    times = query.times()
-    if times:
-        conditions.append(("touched_at", times))
+    conditions += [("touched_at", query.times())] if query.times() else []
+    chosen = [state_filter(query.state, store.now()), *(condition for _, condition in conditions)]
+    chosen += [] if damaged else [order.typed(), _onwards(query)]
 
-    damaged = query.state == "damaged"
-    typed = {} if damaged else order.typed()
-    everything = {"$and": [state, *(condition for _, condition in conditions), typed]}
     for name, condition in conditions:
-        if store.collection.count_documents(condition, limit=NARROW) < NARROW:
-            bounds = {"$and": [everything, _onwards(query)]}
-            return _Plan(name, bounds, {}, {order.field: order.direction, "_id": 1}, narrow=True)
+        if name in indexed and _is_narrow(store, name, condition):
+            return _Plan(name, chosen, [(order.field, order.direction), ("_id", 1)], narrow=True)
     if damaged:
-        return _Plan("", everything, {}, {}, narrow=True)
+        return _Plan("", chosen, [], narrow=True)
 
-    on_order = [_onwards(query), typed]
-    on_order += [state] if order.field == "expires_at" else [times] if times else []
-    return _Plan(order.field, {"$and": on_order}, everything, {order.field: order.direction}, narrow=False)
+    if order.field not in indexed:
+        return _Plan("", chosen, [(order.field, order.direction), ("_id", 1)], narrow=False)
+
+    return _Plan(order.field, chosen, [(order.field, order.direction)], narrow=False)
 
 
-def _start(plan: _Plan) -> Pipeline:
-    return [{"$match": plan.bounds}, *([{"$sort": plan.sort}] if plan.sort else [])]
+def _is_narrow(store: MongoSessionStore, name: str, condition: Filter) -> bool:
+    return store.collection.count_documents(condition, limit=NARROW, hint=[(name, 1)]) < NARROW
+
+
+def _find(store: MongoSessionStore, plan: _Plan, bound: Filter, **options: t.Any) -> t.Any:
+    hint = [(plan.along, 1)] if plan.along else None
+    chosen = {"$and": [*plan.chosen, bound]}
+    return store.collection.find(chosen, _FIELDS, sort=plan.sort or None, hint=hint, batch_size=_BATCH, **options)
+
+
+def _wanted(query: Query, search: Search) -> set[str]:
+    """The fields without whose index the page is slow."""
+    return {query.by.field, *([search.field] if search.field else [])}
+
+
+def indexed_fields(store: MongoSessionStore) -> set[str]:
+    """The fields that have an index of their own."""
+    keys = [list(index["key"]) for index in store.collection.list_indexes()]
+    return {"_id", *(key[0] for key in keys if len(key) == 1)}
+
+
+def _window_end(store: MongoSessionStore, plan: _Plan, query: Query) -> int | None:
+    """The date up to which the next :data:`SCAN` records lie; ``None`` where there are fewer. From the index alone."""
+    name = query.by.field
+    bounds = {"$and": [{}, *({name: condition[name]} for condition in plan.chosen if name in condition)]}
+    hint = [(plan.along, 1)] if plan.along else None
+    found = store.collection.find(bounds, {name: True, "_id": False}, sort=plan.sort, hint=hint, skip=SCAN - 1, limit=1)
+    return next((_milliseconds(document.get(name)) for document in found), None)
 
 
 def _onwards(query: Query) -> Filter:
     """Where the page begins."""
-    if query.after is None or query.after.at is None:
+    if query.after is None:
         return {}
 
     return {query.by.field: {"$gte" if query.by.direction > 0 else "$lte": DatetimeMS(query.after.at)}}
+
+
+def _until(query: Query, end: int | None) -> Filter:
+    """Where looking ends, that date included: said without equality, which would let the server turn the order round.
+
+    Sessions of the same date have to come in the same order on each page.
+    """
+    if end is None:
+        return {}
+
+    beside = DatetimeMS(_beside(end, query.by.direction))
+    return {query.by.field: {"$lt" if query.by.direction > 0 else "$gt": beside}}
 
 
 def _rows(documents: list[Document], search: Search) -> list[Row]:
@@ -140,27 +167,25 @@ def _rows(documents: list[Document], search: Search) -> list[Row]:
     return [row for row in rows if search.accepts(row.info)]
 
 
-def _key_after(shown: list[Document], query: Query) -> Key:
+def _key_after(documents: list[Document], query: Query) -> Key | None:
     """Behind the last session shown: its date, and how many sessions of that very date were shown."""
-    name = query.by.field
-    at = _milliseconds(shown[-1].get(name))
-    same = sum(_milliseconds(document.get(name)) == at for document in shown)
-    before = query.after or Key()
-    return Key(at, same + before.passed, before.skip) if before.at == at else Key(at, same)
-
-
-def _key_behind_window(store: MongoSessionStore, plan: _Plan, query: Query, *, indexed: bool) -> Key | None:
-    """Behind the last record that was looked at; ``None`` where that was the last one there is."""
-    before, name = query.after or Key(), query.by.field
-    pipeline = [*_start(plan), {"$skip": before.skip + SCAN - 1}, {"$limit": 1}, {"$project": {name: True}}]
-    last = next(iter(aggregate(store, pipeline, name if indexed else None)[0]), None)
-    if last is None:
+    if len(documents) <= PAGE:
         return None
 
-    at = _milliseconds(last[name]) or 0
-    nearer = {name: {"$lt" if query.by.direction > 0 else "$gt": DatetimeMS(at)}}
-    passed = store.collection.count_documents({"$and": [plan.bounds, nearer]}, limit=before.skip + SCAN)
-    return Key(at, 0, before.skip + SCAN - passed)
+    dates = [_milliseconds(document.get(query.by.field)) for document in documents[:PAGE]]
+    at = dates[-1] or 0
+    before = query.after.passed if query.after and query.after.at == at else 0
+    return Key(at, dates.count(at) + before)
+
+
+def _key_behind(query: Query, end: int | None) -> Key:
+    """Behind all records up to *end*."""
+    return Key(_beside(end or 0, query.by.direction), 0)
+
+
+def _beside(milliseconds: int, direction: int) -> int:
+    """The next date, as far as MongoDB has one."""
+    return max(-(2**63), min(2**63 - 1, milliseconds + direction))
 
 
 def _milliseconds(value: t.Any) -> int | None:

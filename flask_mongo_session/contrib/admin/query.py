@@ -40,36 +40,33 @@ class Order(t.NamedTuple):
 
 
 ORDERS = {
-    "latest": Order("expires_at", -1, "expires last"),
-    "soonest": Order("expires_at", 1, "expires first"),
-    "recent": Order("touched_at", -1, "active last"),
-    "idle": Order("touched_at", 1, "idle longest"),
+    "latest": Order("expires_at", -1, "expiry, latest first"),
+    "soonest": Order("expires_at", 1, "expiry, soonest first"),
+    "recent": Order("touched_at", -1, "activity, latest first"),
+    "idle": Order("touched_at", 1, "activity, oldest first"),
 }
 
 
 class Key(t.NamedTuple):
-    """Where a page begins: at a date (UTC milliseconds), behind some records of that date and some that were shown."""
+    """Where a page begins: a date in UTC milliseconds, and how many sessions with that very date lie before."""
 
-    at: int | None = None
-    #: Matching sessions that earlier pages showed.
-    passed: int = 0
-    #: Records that earlier pages looked at in vain.
-    skip: int = 0
+    at: int
+    passed: int
 
     def pack(self) -> str:
         """As text for an address."""
-        return f"{self.at}-{self.passed}-{self.skip}"
+        return f"{self.at}-{self.passed}"
 
     @classmethod
     def unpack(cls, text: str) -> Key | None:
         """The reverse; ``None`` for anything else, and for numbers that no page of ours names."""
         try:
-            at, passed, skip = map(int, text.rsplit("-", 2))
-            DatetimeMS(at)
+            key = cls(*map(int, text.rsplit("-", 1)))
+            DatetimeMS(key.at)
         except (TypeError, ValueError, OverflowError):
             return None
 
-        return cls(at, passed, skip) if 0 <= passed <= _MOST_PASSED and 0 <= skip <= _MOST_PASSED else None
+        return key if 0 <= key.passed <= _MOST_PASSED else None
 
 
 @dataclass(frozen=True)

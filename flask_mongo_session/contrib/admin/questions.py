@@ -56,10 +56,12 @@ def about_user(sessions: MongoSession, user: str, label: str | None) -> Question
 
 def about_everybody(sessions: MongoSession) -> Question:
     """Everything is to be ended."""
+    with sessions.store.operation():
+        count = sessions.store.collection.estimated_document_count()
     return Question(
         "revoke_all",
         "End all sessions of everybody?",
-        f"About {sessions.figures().live:,} sessions are live. Everybody is logged out, in the middle of whatever they "
+        f"About {count:,} are stored. Everybody is logged out, in the middle of whatever they "
         "do, and visitors who are not logged in lose what their sessions hold.",
         keep=True,
     )

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import typing as t
 
-from pymongo.errors import OperationFailure
-
-from flask_mongo_session import SessionInfo
+from flask_mongo_session import MongoSessionStore, SessionInfo
 from flask_mongo_session.document.record import user_text
-from flask_mongo_session.store import MongoSessionStore
 
 from .addresses import begins_with, is_beginning, lies_in, network_of, prefix_of, spellings
 from .naming import device_name, headers_named
+from .query import Filter
 
-Filter = dict[str, t.Any]
-Pipeline = list[dict[str, t.Any]]
 #: Finds users by what people call them: the text of the search field to user ids.
 FindUser = t.Callable[[str], t.Iterable[t.Any]]
 
 #: In the order in which a text is tried; also the words that say which one is meant: "user:ada".
 KINDS = ("address", "user", "session", "device")
 
-#: Different addresses or headers that one search looks at, users it takes from the hook, and the least that is taken
+#: Different headers or addresses that one search looks at, users it takes from the hook, and the least that is taken
 #: for a shortened session id.
-DISTINCT = 10_000
+DISTINCT = {"user_agent": 10_000, "ip": 2_000}
 _MOST_USERS = 100
 _SHORTEST_ID = 6
-_BAD_HINT = 2
 
 
 class Search(t.NamedTuple):
@@ -121,25 +116,13 @@ class _Reader:
 
     def _distinct(self, field: str, bounds: Filter) -> tuple[list[str], bool]:
         """The different texts in *field*, and whether there are more: the server skips through the index."""
-        pipeline: Pipeline = [
+        most = DISTINCT[field]
+        pipeline: list[dict[str, t.Any]] = [
             {"$match": {field: bounds}},
             {"$sort": {field: 1}},
             {"$group": {"_id": f"${field}"}},
-            {"$limit": DISTINCT + 1},
+            {"$limit": most + 1},
         ]
         with self._store.operation():
-            found = [row["_id"] for row in aggregate(self._store, pipeline, field)[0]]
-        return [value for value in found[:DISTINCT] if isinstance(value, str)], len(found) > DISTINCT
-
-
-def aggregate(
-    store: MongoSessionStore, pipeline: Pipeline, field: str | None, batch: int = DISTINCT
-) -> tuple[t.Iterator[t.Any], bool]:
-    """The documents, along the index on *field*, and whether that index is there: without it the server chooses."""
-    try:
-        hint: t.Any = {"hint": {field: 1}} if field else {}
-        return store.collection.aggregate(pipeline, batchSize=batch, **hint), True
-    except OperationFailure as error:
-        if not field or error.code != _BAD_HINT:
-            raise
-        return store.collection.aggregate(pipeline, batchSize=batch), False
+            found = [row["_id"] for row in self._store.collection.aggregate(pipeline, batchSize=most + 1)]
+        return [value for value in found[:most] if isinstance(value, str)], len(found) > most

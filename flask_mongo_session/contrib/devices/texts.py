@@ -54,9 +54,9 @@ def say_moment(moment: dt.datetime) -> str:
     if not _is_translated():
         return f"{moment:%d %B %Y, %H:%M} UTC"
 
-    from flask_babel import format_datetime  # noqa: PLC0415 - the application has it
+    from flask_babel import format_date, format_time  # noqa: PLC0415 - the application has it
 
-    return t.cast("str", format_datetime(moment, "long"))
+    return f"{format_date(moment, 'long')}, {format_time(moment, 'HH:mm z')}"
 
 
 def _is_translated() -> bool:

@@ -16,11 +16,13 @@ from .layouts import FlaskSessionLayout, MongoEngineLayout
 from .migration import SessionMigration
 from .mover import Mover
 from .old_session import Source
+from .revoked import RevocationCheck
 from .serialized import decoder
 from .stored import StoredSource
 
 if t.TYPE_CHECKING:
     from flask_mongo_session.config import SessionConfig
+    from flask_mongo_session.storage.marks import Marks
     from flask_mongo_session.storage.repository import SessionRepository
 
 __all__ = ["SessionMigration", "make_migration"]
@@ -32,7 +34,7 @@ _PREFIX = "session:"
 _FLASK_SESSION_DATABASE, _FLASK_SESSION_COLLECTION, _MONGOENGINE_COLLECTION = "flask_session", "sessions", "session"
 
 
-def make_migration(config: SessionConfig, repository: SessionRepository) -> SessionMigration:
+def make_migration(config: SessionConfig, repository: SessionRepository, marks: Marks) -> SessionMigration:
     """What takes sessions over as configured. Warns where pickles are allowed; raises :exc:`SetupError`. No I/O."""
     if config.migrate_pickle:
         warning = (
@@ -49,7 +51,7 @@ def make_migration(config: SessionConfig, repository: SessionRepository) -> Sess
         )
 
     sources = [_SOURCES[name](config) for name in dict.fromkeys(config.migrate_from)]
-    return SessionMigration(repository, sources, Mover(repository, config))
+    return SessionMigration(repository, sources, Mover(repository, config), RevocationCheck(repository, marks))
 
 
 def _flask_session(config: SessionConfig) -> Source:

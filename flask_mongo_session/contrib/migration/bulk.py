@@ -30,20 +30,29 @@ if t.TYPE_CHECKING:
     from flask_mongo_session.storage.repository import SessionRepository
 
     from .mover import Mover
+    from .revoked import RevocationCheck
 
 #: Seconds that the whole walk may take; the server counts the first command's limit over all that follow.
 _WALK_SECONDS = 24 * 3600.0
 _DUPLICATE_KEY = 11000
 
-#: How many sessions were ``moved``, ``skipped`` (expired, empty, or moved before) and ``refused``.
+#: How many sessions were ``moved``, ``skipped`` (expired, empty, revoked, or moved before) and ``refused``.
 Counts = collections.Counter[str]
 
 
 class BulkMigration:
     """One walk through one source's collection."""
 
-    def __init__(self, app: Flask, repository: SessionRepository, source: StoredSource, mover: Mover) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        repository: SessionRepository,
+        source: StoredSource,
+        mover: Mover,
+        revocations: RevocationCheck,
+    ) -> None:
         self._repository = repository
+        self._revocations = revocations
         self._source = source
         self._mover = mover
         self._options = source.collection(repository).codec_options
@@ -85,7 +94,7 @@ class BulkMigration:
 
         counts["moved"] = len(records)
         if records and not dry_run:
-            again = self._insert(records)
+            again = min(self._insert(records) + self._revocations.end_revoked(records), len(records))
             counts.update(moved=-again, skipped=again)
             with self._repository.connection.background_operation(_BATCH_SECONDS):
                 self._source.collection(self._repository).delete_many({**self._source.everything, "_id": {"$in": done}})

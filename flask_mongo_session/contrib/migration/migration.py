@@ -1,9 +1,10 @@
 """Moves a visitor's session of another library when it is first used, and lets the old cookie lead to it for a while.
 
 The order is what makes it safe. The old session is read; a record with an id and a token computed from the old cookie
-is inserted, which only one request can do; the old session is retired; then the record is found as any other. Whoever
-dies in between leaves either the old session, or a record that the old cookie leads to and an old session that the
-next request retires. Nobody gets our cookie, and so nobody can log out, before the old session is retired.
+is inserted, which only one request can do; it ends again if its user was revoked meanwhile; the old session is retired;
+then the record is found as any other. Whoever dies in between leaves either the old session, or a record that the old
+cookie leads to and an old session that the next request retires. Nobody gets our cookie, and so nobody can log out,
+before the old session is retired.
 
 The old cookie leads to the record until the browser has shown ours. From then on, but for requests under way, it is
 worthless, as it is after a log-in or a log-out.
@@ -21,12 +22,12 @@ from flask_mongo_session.web.old_cookie import Secret
 from .bulk import BulkMigration
 from .mover import UNTIL, Mover
 from .old_session import Recognised, Source, Unreadable, secret_keys
+from .revoked import RevocationCheck
 from .stored import StoredSource
 
 if t.TYPE_CHECKING:
     from flask import Flask
 
-    from flask_mongo_session.document.record import Document
     from flask_mongo_session.storage.repository import Found, SessionRepository
     from flask_mongo_session.web.old_cookie import OldCookie
 
@@ -34,8 +35,11 @@ if t.TYPE_CHECKING:
 class SessionMigration:
     """Takes over one session after the other as their visitors come, or all that a collection holds."""
 
-    def __init__(self, repository: SessionRepository, sources: t.Sequence[Source], mover: Mover) -> None:
+    def __init__(
+        self, repository: SessionRepository, sources: t.Sequence[Source], mover: Mover, revocations: RevocationCheck
+    ) -> None:
         self._repository = repository
+        self._revocations = revocations
         self.sources = sources
         self.mover = mover
 
@@ -76,7 +80,7 @@ class SessionMigration:
         """A walk through all sessions of the source called *name*; ``None`` where there is no such source."""
         for source in self.sources:
             if isinstance(source, StoredSource) and source.name == name:
-                return BulkMigration(app, self._repository, source, self.mover)
+                return BulkMigration(app, self._repository, source, self.mover, self._revocations)
 
         return None
 
@@ -92,15 +96,13 @@ class SessionMigration:
                     continue
                 now = self._repository.now()
                 document = self.mover.document(sid, old.hashed, session, old.lifetimes, now)
-                self._insert(document)
+                if self._repository.insert(document):
+                    self.mover.counts["moved"] += 1
+                self._revocations.end_revoked([document])
             except (Unreadable, SessionTooLarge) as error:
                 self.mover.refused(error)
                 continue
             source.retire(self._repository, claim, sid)
-
-    def _insert(self, document: Document) -> None:
-        if self._repository.insert(document):
-            self.mover.counts["moved"] += 1
 
     # -- the end of the old cookie ------------------------------------------------------------------------------------
 

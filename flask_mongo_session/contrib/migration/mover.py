@@ -86,7 +86,8 @@ _MAX_LOGGED = 100
 def _dates(old: OldSession, lifetimes: Lifetimes, now: dt.datetime) -> Document:
     """The record's dates: what is known of the old session, and nothing later than it was."""
     old_end = old.expires_at or _LATEST
-    touched_at = min(old.touched_at or old_end - min(lifetimes.old, old_end - _EARLIEST), now)
+    touched_at = old.touched_at or old_end - min(lifetimes.old, old_end - _EARLIEST)
+    touched_at = min(max(touched_at, old.created_at or touched_at), now)
     dates: Document = {
         "touched_at": touched_at,
         "expires_at": now + min(lifetimes.idle, old_end - now),

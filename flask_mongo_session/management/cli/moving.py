@@ -44,5 +44,5 @@ def _move(name: str, bulk: t.Any, batch_size: int, *, dry_run: bool) -> None:
     would = "Would move" if dry_run else "Moved"
     click.echo(
         f"{would} {counts['moved']} sessions of {name}; skipped {counts['skipped']} "
-        f"(expired, empty, or moved before), refused {counts['refused']}."
+        f"(expired, empty, revoked, or moved before), refused {counts['refused']}."
     )

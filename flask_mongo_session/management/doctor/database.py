@@ -172,12 +172,7 @@ def _user_key(app: Flask, store: MongoSessionStore, config: SessionConfig) -> Re
     if not _has_log_in(app):
         return name, OK, f"{declared}; no view looks like a log-in"
 
-    gather = store.repository.mapper.gather
-    with store.operation():
-        chosen = {"user_id": None, **filters.live(store.connection.now())}
-        found = list(store.collection.find(chosen, sort=[("expires_at", -1)], limit=_SAMPLE))
-    keys = {key for record in found if type(record.get("data", {})) is dict for key in gather(record)}
-    suspects = sorted(key for key in keys - {*config.user_key} if _LIKE_A_USER.fullmatch(key))
+    suspects = sorted(key for key in _keys_of_nobody(store) - {*config.user_key} if _LIKE_A_USER.fullmatch(key))
     if not suspects:
         return name, OK, declared
 
@@ -189,6 +184,23 @@ def _user_key(app: Flask, store: MongoSessionStore, config: SessionConfig) -> Re
             f"SESSION_USER_KEY = {suspects[0]!r}: without it a log-in brings no new token, and revoke_user finds none."
         ),
     )
+
+
+def _keys_of_nobody(store: MongoSessionStore) -> set[str]:
+    """The names of all keys in the latest sessions of nobody, and of their records' fields; no value is fetched."""
+    with store.operation():
+        pipeline: list[dict[str, t.Any]] = [
+            {"$match": {"user_id": None, **filters.live(store.connection.now())}},
+            {"$sort": {"expires_at": -1}},
+            {"$limit": _SAMPLE},
+            {"$project": {"names": {"$concatArrays": [_names("$$ROOT"), _names("$data")]}}},
+        ]
+        return {name for found in store.collection.aggregate(pipeline) for name in found["names"]}
+
+
+def _names(document: str) -> dict[str, t.Any]:
+    names = {"$map": {"input": {"$objectToArray": document}, "in": "$$this.k"}}
+    return {"$cond": [{"$eq": [{"$type": document}, "object"]}, names, []]}
 
 
 def _has_log_in(app: Flask) -> bool:
