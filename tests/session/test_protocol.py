@@ -1,4 +1,4 @@
-"""The session protocol (docs/sessions.md): what becomes of requests that a log-in, a rotation or a log-out overtook."""
+"""The session protocol (docs/explanation/two-requests.md): what becomes of requests that were overtaken by others."""
 
 from __future__ import annotations
 
