@@ -225,10 +225,16 @@ def browsers(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Browsers]:
 
 
 @pytest.fixture
-def visit(shop_url: str, browsers: Browsers, pictures: Path) -> t.Callable[[], Visitor]:
-    """``visit()`` is a person who has never been here, each at a browser of their own."""
+def visit_site(browsers: Browsers, pictures: Path) -> t.Callable[[str], Visitor]:
+    """``visit_site(url)`` is a person who has never been there, each at a browser of their own."""
     numbers = itertools.count()
-    return lambda: Visitor(browsers.clean(next(numbers)), shop_url, pictures)
+    return lambda url: Visitor(browsers.clean(next(numbers)), url, pictures)
+
+
+@pytest.fixture
+def visit(shop_url: str, visit_site: t.Callable[[str], Visitor]) -> t.Callable[[], Visitor]:
+    """``visit()`` is somebody who has never been to the shop."""
+    return lambda: visit_site(shop_url)
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def in_sight(visitor: Visitor, name: str, height: int) -> bool:
     return box["y"] + box["height"] <= height
 
 
-@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("width", [1280, pytest.param(375, marks=pytest.mark.soak)])
 def test_a_night_on_call(without_scripts: Visitor, seeded: list[str], width: int) -> None:
     """Search by device, network and name, end what was found, a user's, one's own, everything: without a script."""
     admin = without_scripts.resize(width).open(LIST)

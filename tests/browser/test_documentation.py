@@ -15,7 +15,7 @@ import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
 if t.TYPE_CHECKING:
-    from conftest import Browsers, Visitor
+    from conftest import Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -47,11 +47,9 @@ def site(tmp_path_factory) -> t.Iterator[str]:
 
 
 @pytest.fixture
-def reader(site: str, browsers: Browsers, pictures: Path) -> Visitor:
+def reader(site: str, visit_site: t.Callable[[str], Visitor]) -> Visitor:
     """Somebody who reads the documentation."""
-    from conftest import Visitor
-
-    return Visitor(browsers.clean(0), site, pictures)
+    return visit_site(site)
 
 
 @pytest.mark.timeout(180)

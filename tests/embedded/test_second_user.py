@@ -254,7 +254,7 @@ def test_a_stranger_on_the_servers_port_gets_nothing(common, serve, tmp_path):
         "(path.parent / 'theirs').mkdir(0o777); path.symlink_to(path.parent / 'theirs')",
     ],
 )
-@pytest.mark.parametrize("below", ["", "data"])
+@pytest.mark.parametrize("below", ["", pytest.param("data", marks=pytest.mark.soak)])
 def test_a_folder_made_by_a_stranger_is_refused(common, own, plant, below):
     """Neither it, nor what is to be made in it, nor where a symlink leads: nothing is written anywhere."""
     stranger(f"own, path = map(Path, sys.argv[1:]); {plant}", own, common / "planted")
