@@ -9,7 +9,7 @@ import pytest
 from interleaving import USER, in_order, live, store_of
 
 ROUNDS = 12
-SOAK_ROUNDS = 100
+SOAK_ROUNDS = 40
 
 IN_FLIGHT = {"reading": "/read/cart?slow", "writing": "/change/note/1?slow", "writing blind": "/write/blind/1?slow"}
 #: Each leaves something of the user's own in the session.

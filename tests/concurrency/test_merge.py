@@ -12,9 +12,9 @@ from interleaving import in_order, live, schedules, store_of
 
 THREADS, REQUESTS = 8, 25
 
-ten_times_under_soak = pytest.mark.parametrize(
+four_times_under_soak = pytest.mark.parametrize(
     "runs",
-    [pytest.param(1, id="once"), pytest.param(10, id="ten times", marks=[pytest.mark.soak, pytest.mark.timeout(600)])],
+    [pytest.param(1, id="once"), pytest.param(4, id="four times", marks=[pytest.mark.soak, pytest.mark.timeout(600)])],
 )
 
 #: A process of its own that writes with four threads; its arguments: database's URI and name, cookie, its number.
@@ -82,7 +82,7 @@ def keys_written(browser):
     return {key for key in browser.get("/all").json if key != "base"}
 
 
-@ten_times_under_soak
+@four_times_under_soak
 @pytest.mark.parametrize("path", ["/write", "/change"], ids=["blind", "after reading"])
 def test_two_hundred_keys_from_eight_threads_all_survive(web, browse, path, runs):
     """Each request writes a key of its own; none writes over another's."""
@@ -100,7 +100,7 @@ def test_two_hundred_keys_from_eight_threads_all_survive(web, browse, path, runs
         assert len(keys_written(browser)) == THREADS * REQUESTS
 
 
-@ten_times_under_soak
+@four_times_under_soak
 def test_two_hundred_keys_from_two_processes_all_survive(visitor, mongo_server, database, runs):
     """The same from two processes with four threads each, which share nothing but the database."""
     for _ in range(runs):
@@ -128,7 +128,7 @@ def test_two_hundred_keys_from_two_processes_all_survive(visitor, mongo_server, 
 
 @pytest.mark.parametrize(
     "runs",
-    [pytest.param(1, id="once"), pytest.param(10, id="ten times", marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
+    [pytest.param(1, id="once"), pytest.param(4, id="four times", marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
 )
 def test_a_thousand_increments_from_eight_threads_are_a_thousand(web, browse, runs):
     """The database adds: not one is lost, whatever else is written meanwhile."""

@@ -12,7 +12,7 @@ from flask_mongo_session.document import filters
 from flask_mongo_session.session.state import CookieContent, token_hash
 
 ROUNDS = 15
-SOAK_ROUNDS = 200
+SOAK_ROUNDS = 100
 
 #: What slow requests do, with whether the session's data is read before.
 SLOW = {

@@ -10,7 +10,7 @@ from machine import run
     "examples",
     [
         pytest.param(40, id="everyday"),
-        pytest.param(500, id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(3_600)]),
+        pytest.param(300, id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(3_600)]),
     ],
 )
 def test_overlapping_requests_do_what_the_reference_does(make_app, stopped_clock, examples):

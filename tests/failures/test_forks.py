@@ -102,10 +102,10 @@ def test_gunicorn_preload(start, worker_class):
 
 @pytest.mark.soak
 @pytest.mark.timeout(400)
-def test_a_hundred_preloaded_starts(start):
-    """As many as a minute allows: no warning, no dead-lock, a sweeper alive in each worker."""
-    until, starts = time.monotonic() + 60, 0
-    while starts < 100 and time.monotonic() < until:
+def test_many_preloaded_starts(start):
+    """As many as half a minute allows: no warning, no dead-lock, a sweeper alive in each worker."""
+    until, starts = time.monotonic() + 30, 0
+    while time.monotonic() < until:
         with start(*[("sync",), ("gthread", "--threads", "4"), GEVENT][starts % 3]) as gunicorn:
             check(gunicorn)
         assert complaints(gunicorn) == [], gunicorn.text()
