@@ -42,6 +42,17 @@ def test_without_the_right_nothing_is_ended(site, path, sessions):
     assert sessions.count_documents({"user_id": "ada"}) == 2
 
 
+def test_an_index_that_is_still_being_built_is_no_error(site, root, monkeypatch):
+    """The server lists it already, and refuses to use it: the list is slower, and says so."""
+    seed(site, 1)
+    listing = "flask_mongo_session.contrib.admin.listing.indexed_fields"
+    monkeypatch.setattr(listing, lambda _store: {"_id", "expires_at", "touched_at"})
+
+    page = root.get(LIST)
+    assert page.status_code == 200
+    assert "index is missing" in page.text
+
+
 @pytest.mark.parametrize("locale", [None, "de"])
 def test_flask_babel_may_be_installed_and_not_set_up(site, root, locale):
     """Flask-Admin would fail; what an application sets up itself is left alone."""

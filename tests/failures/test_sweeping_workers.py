@@ -35,7 +35,7 @@ children = []
 for _ in range(processes):
     child = os.fork()
     if not child:
-        client = client_for(uri)
+        client = client_for(uri, 10)
         store = MongoSessionStore(
             Session, database=client.get_default_database(), cleanup_interval=interval, timeout=10, auto_index=False
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from bson import DatetimeMS
 from bson.errors import BSONError
+from pymongo.errors import OperationFailure
 
 from flask_mongo_session import MongoSessionStore, SessionInfo
 from flask_mongo_session.document.record import METADATA, Document
@@ -22,6 +23,8 @@ SCAN = 20_000
 #: A condition that fewer records meet is looked up by its own index, and the result sorted.
 NARROW = 10_000
 
+#: What the server says of a hint that names no index, or one that is not ready.
+_BAD_HINT = 2
 _FIELDS = dict.fromkeys(METADATA, True)
 #: Records that come at once in an export, and the seconds that all of it and one batch may take.
 _BATCH, _EXPORT_SECONDS, _BATCH_SECONDS = 500, 600.0, 30.0
@@ -61,14 +64,21 @@ class _Plan(t.NamedTuple):
 def fetch(store: MongoSessionStore, query: Query, search: Search) -> Page:
     """The page; bounded commands along an index."""
     with store.operation():
-        indexed = indexed_fields(store)
-        plan = _plan(store, query, search, indexed)
-        end = None if plan.narrow else _window_end(store, plan, query)
-        cursor = _find(store, plan, _until(query, end), limit=PAGE + 1, skip=query.after.passed if query.after else 0)
         try:
-            documents = list(cursor)
+            return _fetch(store, query, search, indexed_fields(store))
+        except OperationFailure as error:
+            if error.code != _BAD_HINT:
+                raise
+            return _fetch(store, query, search, set())  # an index is listed while it is being built
         except BSONError:
             return Page(unreadable=True)
+
+
+def _fetch(store: MongoSessionStore, query: Query, search: Search, indexed: set[str]) -> Page:
+    plan = _plan(store, query, search, indexed)
+    end = None if plan.narrow else _window_end(store, plan, query)
+    skip = query.after.passed if query.after else 0
+    documents = list(_find(store, plan, _until(query, end), limit=PAGE + 1, skip=skip))
 
     page = Page(_rows(documents[:PAGE], search), slow=bool(_wanted(query, search) - indexed))
     if query.state != "damaged":
