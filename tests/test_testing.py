@@ -271,6 +271,7 @@ def test_a_primary_steps_down(replica_set, force):
     assert replica_set.wait_for_primary(DEADLINE) is not old
 
 
+@pytest.mark.soak
 @pytest.mark.replica
 @pytest.mark.parametrize("harm", ["kill", "pause"])
 def test_a_lost_primary_is_replaced(replica_set, harm):

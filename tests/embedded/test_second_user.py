@@ -293,6 +293,7 @@ def test_the_shared_server_of_tests_is_not_a_strangers(common, own):
         MongoServer(common / "flask-mongoengine-session-test-1")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "plant",
     [

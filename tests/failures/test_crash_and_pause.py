@@ -274,6 +274,7 @@ def check_after_too_long(story, answer):
     assert story.seen_with(answer["cookie"]) == (wanted if answer["cookie"] else {})
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("deed", "point"), EVERY_POINT, ids=NAMES)
 def test_a_log_out_while_it_is_paused(stand, deed, point):
     """Stopped for a moment, in which the browser logs out: that stands, whatever the process does afterwards."""

@@ -228,6 +228,7 @@ def majority_write(driver):
     return time.monotonic()
 
 
+@pytest.mark.soak
 def test_a_primary_dies_and_another_one_steps_down(replica_set, replica_shop):
     """``kill -9`` of the primary, then an orderly change: nothing acknowledged is lost, users see 2xx or 503."""
     with Traffic(replica_shop) as traffic:

@@ -230,6 +230,7 @@ def rot(app, sessions):
     return make
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("count", [DOCUMENTS // 4, pytest.param(DOCUMENTS, marks=pytest.mark.soak)])
 def test_five_hundred_damaged_documents(app, rot, sessions, count):
     """None is an error, none is accepted with an expiry that is no date, and none keeps its owner from going on."""
