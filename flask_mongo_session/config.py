@@ -159,13 +159,19 @@ def _flag(key: str, value: t.Any) -> bool:
     return value
 
 
-def _text(key: str, value: t.Any) -> str:
+def _any_text(key: str, value: t.Any) -> str:
     if not isinstance(value, str):
         _wrong_type(key, value, "text")
-    if not value:
-        raise ConfigurationError(f"{key} is empty; leave it out to use the default.")
 
     return value
+
+
+def _text(key: str, value: t.Any) -> str:
+    text = _any_text(key, value)
+    if not text:
+        raise ConfigurationError(f"{key} is empty; leave it out to use the default.")
+
+    return text
 
 
 def _optional(parse: t.Callable[[str, t.Any], t.Any]) -> t.Callable[[str, t.Any], t.Any]:
@@ -274,13 +280,6 @@ def _libraries(key: str, value: t.Any) -> tuple[str, ...]:
     return names
 
 
-def _prefix(key: str, value: t.Any) -> str:
-    if not isinstance(value, str):
-        _wrong_type(key, value, "text")
-
-    return value
-
-
 def _track(key: str, value: t.Any) -> bool | str:
     if value == "truncated":
         return "truncated"
@@ -339,6 +338,6 @@ _PARSERS: dict[str, t.Callable[[str, t.Any], t.Any]] = {
     "migrate_db": _optional(_database),
     "migrate_collect": _optional(_collection),
     "migrate_pickle": _flag,
-    "key_prefix": _optional(_prefix),
+    "key_prefix": _optional(_any_text),
     "use_signer": lambda _key, value: bool(value),
 }

@@ -159,7 +159,7 @@ class MongoSession:
     def revoke_all(self, keep: Keep = None, *, actor: str | None = None) -> int:
         """End everybody's sessions but *keep* (a session id, or several), in batches; how many there were.
 
-        Takes two seconds, and a few minutes for a million sessions. When it returns, no session is left in which
+        Takes two seconds, and longer the more sessions there are. When it returns, no session is left in which
         anybody was logged in before, nor does a request that began before store one afterwards: whoever logs in while
         it runs may have to do so once more. Every :meth:`login_id` changes. *actor* as in :meth:`revoke`.
         """

@@ -37,7 +37,7 @@ _TEST_COMMANDS = ("--setParameter", "enableTestCommands=1")
 _QUICK_END = ("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100")
 _ELECTIONS = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 500, "heartbeatTimeoutSecs": 1}
 #: Seconds: between two looks; for one answer; for a server to end; for a replica set to come to terms.
-_POLL, _PATIENCE, _END_TIMEOUT, _SET_TIMEOUT = 0.05, 1.0, 30.0, 60.0
+_POLL, _TIMEOUT, _END_TIMEOUT, _SET_TIMEOUT = 0.05, 1.0, 30.0, 60.0
 _PRIMARY, _SECONDARY = 1, 2
 
 
@@ -86,7 +86,7 @@ class MongoServer:
 
         return MongoClient(self.uri, **options)
 
-    def command(self, *command: t.Any, timeout: float = _PATIENCE, **options: t.Any) -> dict[str, t.Any]:
+    def command(self, *command: t.Any, timeout: float = _TIMEOUT, **options: t.Any) -> dict[str, t.Any]:
         """The answer to one administrative command; raises what pymongo raises, after *timeout* seconds at most."""
         with self._server.internal_client(self.port, timeout) as client:
             return client.admin.command(*command, **options)

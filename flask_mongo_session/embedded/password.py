@@ -32,7 +32,7 @@ _MECHANISM = "SCRAM-SHA-256"
 _RIGHTS = {"roles": ["root"], "mechanisms": [_MECHANISM]}
 _ALREADY_EXISTS = 51003
 #: Seconds that a server may take to answer.
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 
 
 def options(folder: Path) -> tuple[str, ...]:
@@ -90,9 +90,9 @@ def server_uri(addresses: t.Iterable[str], password: str | None, option: str) ->
     return f"mongodb://{login}{','.join(addresses)}/?{option}{how}"
 
 
-def internal_client(port: int, password: str | None, patience: float = _PATIENCE) -> Client:
-    """A client with all rights, also where there is no user yet; *patience* in seconds."""
-    return _client(port, password, _INTERNAL_LOGIN, patience)
+def internal_client(port: int, password: str | None, timeout: float = _TIMEOUT) -> Client:
+    """A client with all rights, also where there is no user yet; *timeout* in seconds."""
+    return _client(port, password, _INTERNAL_LOGIN, timeout)
 
 
 def make_user(client: Client, password: str) -> None:
@@ -127,8 +127,8 @@ def lets_in(port: int, password: str) -> bool:
     return False
 
 
-def _client(port: int, password: str | None, user: tuple[str, str], patience: float = _PATIENCE) -> Client:
-    limit = int(patience * 1000)
+def _client(port: int, password: str | None, user: tuple[str, str], timeout: float = _TIMEOUT) -> Client:
+    limit = int(timeout * 1000)
     limits: dict[str, t.Any] = {"serverSelectionTimeoutMS": limit, "connectTimeoutMS": limit, "socketTimeoutMS": limit}
     login = {"username": user[0], "password": password, "authSource": user[1], "authMechanism": _MECHANISM}
     options = {**limits, **(login if password else {})}

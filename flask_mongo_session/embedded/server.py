@@ -178,9 +178,9 @@ class EmbeddedServer:
         """The URI of the server on *port*, with the password that the last start found."""
         return password.server_uri([f"127.0.0.1:{port}"], self._password, "directConnection=true")
 
-    def internal_client(self, port: int, patience: float) -> password.Client:
-        """A client of the server on *port* that needs no user, with all rights; *patience* in seconds."""
-        return password.internal_client(port, self._password, patience)
+    def internal_client(self, port: int, timeout: float) -> password.Client:
+        """A client of the server on *port* that needs no user, with all rights; *timeout* in seconds."""
+        return password.internal_client(port, self._password, timeout)
 
     def release(self) -> None:
         """Stop using the folder; without other users its server ends soon after. Again: nothing happens."""

@@ -129,9 +129,8 @@ class Connection:
     def read(self, command: dict[str, t.Any], session: ClientSession) -> dict[str, t.Any]:
         """Run a read command on the primary, again after a lost connection or a change of primary.
 
-        Dates come bare, see :data:`.BARE_DATES`.
-
         Cheaper than the driver's own cursor for one document; the retries are those that the cursor would have got.
+        Dates come bare, see :data:`.BARE_DATES`.
         """
         began, database = time.monotonic(), self._database
         if database is None:

@@ -13,7 +13,7 @@ from flask_mongo_session.document.record import user_text
 from flask_mongo_session.document.standing import Standing
 from flask_mongo_session.exceptions import DamagedDocument, SessionStoreUnavailable
 from flask_mongo_session.mongo import clock
-from flask_mongo_session.mongo.bson_types import milliseconds, moment
+from flask_mongo_session.mongo.bson_types import moment
 from flask_mongo_session.signals import session_loaded
 from flask_mongo_session.storage.repository import Found
 
@@ -26,6 +26,7 @@ from .state import (
     Intents,
     Phase,
     SessionState,
+    extras_of,
     new_session_id,
     token_hash,
 )
@@ -187,11 +188,9 @@ class SessionDraft:
             token, found = pending, self.source.find(cookie.sid, hashed)
         self.rotation_may_follow = token is cookie.token and found.standing is Standing.LIVE
 
-        # What it says of the session was true before the rotation.
         permanent, deadline = cookie.permanent, cookie.deadline
         if found.record is not None and found.standing is Standing.LIVE:
-            permanent, ends = found.record.get("permanent") is True, found.record.get("deadline")
-            deadline = None if ends is None else milliseconds(ends)
+            permanent, deadline = extras_of(found.record)  # the cookie's were true before the rotation
         return found, dataclasses.replace(cookie, token=token, pending=None, permanent=permanent, deadline=deadline)
 
     def _go_on(self, found: Found, cookie: CookieContent) -> SessionState:

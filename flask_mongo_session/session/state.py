@@ -11,6 +11,7 @@ import typing as t
 
 from flask_mongo_session.document.record import Document
 from flask_mongo_session.document.standing import Missing
+from flask_mongo_session.mongo.bson_types import milliseconds
 
 _TOKEN_BYTES, _ID_BYTES = 32, 16
 
@@ -69,6 +70,12 @@ class CookieContent:
     def __repr__(self) -> str:
         """Without the secrets."""
         return f"<CookieContent of {self.sid}>"
+
+
+def extras_of(record: Document) -> tuple[bool, int | None]:
+    """What the cookie of a record says beside its token: whether it is permanent, and the deadline (UTC ms)."""
+    deadline = record.get("deadline")
+    return record.get("permanent") is True, None if deadline is None else milliseconds(deadline)
 
 
 class Phase(enum.Enum):

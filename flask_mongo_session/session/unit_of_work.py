@@ -10,7 +10,7 @@ import typing as t
 from flask_mongo_session import signals
 from flask_mongo_session.document import filters
 from flask_mongo_session.document.changes import REMOVE, WIDE, Changes
-from flask_mongo_session.document.mapper import Fields, Update
+from flask_mongo_session.document.mapper import Update
 from flask_mongo_session.document.standing import Standing
 from flask_mongo_session.exceptions import SessionStoreUnavailable, TooManySessions
 from flask_mongo_session.mongo import clock
@@ -283,7 +283,8 @@ class UnitOfWork:
         if user and is_revoked(draft, repository, sid):
             return Outcome.UNKNOWN
 
-        self._renewed(cookie, fields)
+        renew(draft, cookie, fields)
+        self.confirmed = True
         repository.announce(signals.session_created, sid=sid, user_id=user)
         return self._admitted(user, before) if user else Outcome.CURRENT
 
@@ -319,7 +320,8 @@ class UnitOfWork:
                 return None
 
         self._renewing = None
-        self._renewed(renewed, fields)
+        renew(draft, renewed, fields)
+        self.confirmed = True
         if signals.session_regenerated.receivers:
             reason, user = _reason(wishes, confirmed=draft.intents.confirm), fields.get("user_id", self._user_id())
             repository.announce(signals.session_regenerated, sid=cookie.sid, user_id=user, reason=reason)
@@ -341,9 +343,10 @@ class UnitOfWork:
         """Keep the number of the user's sessions in bounds, now that this one is stored."""
         draft = self._draft
         limit, cookie = draft.context.limit, t.cast("CookieContent", draft.state.cookie)
-        merged = [merge.record["_id"] for merge in draft.merges]
         if limit is None or user is None or user == draft.user_before:
             return Outcome.CURRENT
+
+        merged = [merge.record["_id"] for merge in draft.merges]
         if limit.enforce(user, cookie.sid, before, merged):
             return Outcome.CURRENT
         if limit.refuses:
@@ -389,10 +392,6 @@ class UnitOfWork:
         draft.state = SessionState(Phase.NEW)
         draft.values.forget()
         return Outcome.ENDED
-
-    def _renewed(self, cookie: CookieContent, fields: Fields) -> None:
-        renew(self._draft, cookie, fields)
-        self.confirmed = True
 
 
 def _reason(wishes: Wishes, *, confirmed: bool) -> str:

@@ -14,11 +14,11 @@ from flask_mongo_session.document.changes import Assign, Changes
 from flask_mongo_session.document.mapper import Fields, Update
 from flask_mongo_session.document.record import Document
 from flask_mongo_session.exceptions import DamagedDocument
-from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS, milliseconds
+from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS
 from flask_mongo_session.storage.repository import SessionRepository
 
 from .draft import SessionDraft
-from .state import CookieContent, Phase
+from .state import CookieContent, Phase, extras_of
 
 
 def live(draft: SessionDraft, now: dt.datetime) -> filters.Filter:
@@ -89,11 +89,10 @@ def remember(draft: SessionDraft, fields: Fields) -> None:
     """Note what was stored beside the keys."""
     state = draft.state
     cookie = t.cast("CookieContent", state.cookie)
-    known = {"permanent": cookie.permanent} if state.record is None else state.record
-    record = {**known, **fields}
-    permanent, deadline = record.get("permanent") is True, cookie.deadline
-    if state.record is not None or "deadline" in fields:
-        deadline = record["deadline"] and milliseconds(record["deadline"]) if record.get("deadline") else None
+    record = {**(state.record or {"permanent": cookie.permanent}), **fields}
+    permanent, deadline = extras_of(record)
+    if state.record is None and "deadline" not in fields:
+        deadline = cookie.deadline
 
     if (permanent, deadline) != (cookie.permanent, cookie.deadline):
         cookie = dataclasses.replace(cookie, permanent=permanent, deadline=deadline)
@@ -103,6 +102,5 @@ def remember(draft: SessionDraft, fields: Fields) -> None:
 def renew(draft: SessionDraft, cookie: CookieContent, fields: Fields) -> None:
     """Note that another token, or another session, is stored."""
     record = {**(draft.state.loaded or {}), **fields, "_id": cookie.sid}
-    deadline = record.get("deadline")
-    cookie.permanent, cookie.deadline = record.get("permanent") is True, deadline and milliseconds(deadline)
+    cookie.permanent, cookie.deadline = extras_of(record)
     draft.state = draft.state._replace(phase=Phase.LOADED, record=record, cookie=cookie, reason=None)

@@ -72,8 +72,7 @@ class AuditLog:
 
     @property
     def _collection(self) -> t.Any:
-        repository = self._repository
-        return repository.connection.collection(f"{repository.collection_name}_audit")
+        return self._repository.beside("audit")
 
     def write(self, action: str, actor: Actor, **details: t.Any) -> str | None:
         """Keep a record of what *actor* does; its id for :meth:`complete`, ``None`` where it could not be kept."""

@@ -35,8 +35,7 @@ class Marks:
 
     @property
     def _collection(self) -> t.Any:
-        repository = self._repository
-        return repository.connection.collection(f"{repository.collection_name}_revocations")
+        return self._repository.beside("revocations")
 
     def move(self, user: str | None = None) -> dt.datetime:
         """Set the mark of *user* (everybody's without one) to now, which is returned."""

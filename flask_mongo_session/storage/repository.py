@@ -69,6 +69,10 @@ class SessionRepository:
         """The sessions' collection, with everything pinned that they need."""
         return self.connection.collection(self.collection_name)
 
+    def beside(self, name: str) -> Collection[dict[str, t.Any]]:
+        """A collection beside the sessions', named after it, with the same things pinned."""
+        return self.connection.collection(f"{self.collection_name}_{name}")
+
     def now(self) -> dt.datetime:
         """The database's now (UTC)."""
         known = self.connection.clock.known()
@@ -110,8 +114,9 @@ class SessionRepository:
         record = batch[0] if batch else None
         if record is not None:
             make_aware(record)
-            if "previous" in record and isinstance(record["previous"], dict):
-                make_aware(record["previous"])
+            previous = record.get("previous")
+            if isinstance(previous, dict):
+                make_aware(previous)
         overtaken = began is not None and record is not None and record.get("token") != token
         judged = standing(record, token, connection.clock.at(t.cast("float", began)) if overtaken else None, now)
         if judged is Standing.GONE:

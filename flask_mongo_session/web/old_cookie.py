@@ -12,8 +12,7 @@ import hmac
 import typing as t
 
 from flask_mongo_session.document.record import Document
-from flask_mongo_session.mongo.bson_types import milliseconds
-from flask_mongo_session.session.state import CookieContent, Secret, token_hash
+from flask_mongo_session.session.state import CookieContent, Secret, extras_of, token_hash
 from flask_mongo_session.storage.repository import Found
 
 if t.TYPE_CHECKING:
@@ -59,11 +58,10 @@ class OldCookie:
 
     def settle(self, record: Document) -> None:
         """Make the cookie the one of *record*, which has been found to be what the old cookie leads to."""
-        cookie, deadline, hashes = self.cookie, record.get("deadline"), self.hashes
+        cookie, hashes = self.cookie, self.hashes
         number = hashes.index(record["token"]) if record.get("token") in hashes else 0
         cookie.token, cookie.hashed = self.tokens[number], hashes[number]
-        cookie.permanent = record.get("permanent") is True
-        cookie.deadline = milliseconds(deadline) if deadline else None
+        cookie.permanent, cookie.deadline = extras_of(record)
 
 
 class Migration(t.Protocol):

@@ -38,7 +38,7 @@ class Suite:
     :param seconds: that one run may take.
     """
 
-    library: str
+    package: str
     version: str | None = None
     requires: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def tools(request):
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
 
     def tools(suite):
-        name = f"{suite.library}-{suite.version}-" if suite.requires else ""
+        name = f"{suite.package}-{suite.version}-" if suite.requires else ""
         wanted = [*TOOLS, *suite.requires]
         return kept(request.config.cache, f"{name}tools-{python}", lambda folder: install(folder, wanted))
 

@@ -142,7 +142,7 @@ def test_what_takes_long_goes_on_without_the_page(site, root, monkeypatch):
         raise RuntimeError("in the end it fails")
 
     monkeypatch.setattr(type(site.extensions["sessions"]), "revoke_all", slowly)
-    monkeypatch.setattr(ending, "_PATIENCE", 0.01)
+    monkeypatch.setattr(ending, "_WAIT_SECONDS", 0.01)
     failed = answer(root, root.get(REVOKE_ALL).text)
     assert started.wait(30)
     goes_on.set()

@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds that a page waits for the end of everything.
-_PATIENCE = 15.0
+_WAIT_SECONDS = 15.0
 #: Names of form fields: a session id as it is, and any other ``_id`` as extended JSON.
 PLAIN, ENCODED = "session_id", "record"
 
@@ -75,7 +75,7 @@ def end_everything(sessions: MongoSession, keep: str | None) -> int | None:
     ending = worker.submit(copy_current_request_context(sessions.revoke_all), keep)
     worker.shutdown(wait=False)
     try:
-        return ending.result(_PATIENCE)
+        return ending.result(_WAIT_SECONDS)
     except StillRunning:
         ending.add_done_callback(_report)
         return None

@@ -39,6 +39,8 @@ if t.TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: The collection of cookies whose sessions have moved.
+_MOVED = "moved_cookies"
 _flask = SecureCookieSessionInterface()
 #: Where nothing says when a cookie expires, it is remembered for good.
 _NEVER = dt.datetime(9999, 12, 31, tzinfo=dt.timezone.utc)
@@ -67,7 +69,7 @@ class CookieSource:
             return claim.session
 
         with repository.connection.operation() as session:
-            moved = self._moved(repository).find_one({"_id": sid}, session=session)
+            moved = repository.beside(_MOVED).find_one({"_id": sid}, session=session)
 
         return claim.session if moved is None else None
 
@@ -79,7 +81,7 @@ class CookieSource:
         expires_at = (claim.session.expires_at if claim.session else None) or _NEVER
         expires_at = min(expires_at, _NEVER - TOMBSTONE_LIFE) + TOMBSTONE_LIFE  # clocks may differ
         with repository.connection.operation() as session:
-            collection = self._moved(repository)
+            collection = repository.beside(_MOVED)
             if not self._indexed:
                 self._create_index(collection)
             collection.update_one({"_id": sid}, {"$set": {"expires_at": expires_at}}, upsert=True, session=session)
@@ -91,10 +93,6 @@ class CookieSource:
             collection.create_index("expires_at", expireAfterSeconds=0)
         except OperationFailure as error:
             log.warning("Cannot create the index that cleans up %s: code %s", collection.name, error.code)
-
-    @staticmethod
-    def _moved(repository: SessionRepository) -> Collection[dict[str, t.Any]]:
-        return repository.connection.collection(f"{repository.collection_name}_moved_cookies")
 
 
 def _flask_claim(app: Flask, value: Secret) -> Claim | None:

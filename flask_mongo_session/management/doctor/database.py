@@ -173,7 +173,7 @@ def _is_overdue(runs: list[dict[str, t.Any]], interval: dt.timedelta, now: dt.da
 def _audit(store: MongoSessionStore) -> Result:
     """Whether records of revocations, which name people, go away in time."""
     with store.operation():
-        collection = store.connection.collection(f"{store.collection_name}_audit")
+        collection = store.repository.beside("audit")
         if collection.find_one() is None:
             return "audit", OK, "nothing was revoked in the time that is kept"
         expiring = any("expireAfterSeconds" in index for index in collection.list_indexes())
