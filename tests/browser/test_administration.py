@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import typing as t
-import uuid
 
 import pytest
-from flask import Flask, redirect, session
+from flask import Flask, session
 from flask_admin import Admin
+from plain_site import plain_site, seed
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from flask_mongo_session import MongoSession, new_session_id
 from flask_mongo_session.contrib.admin import SessionAdmin
 
 if t.TYPE_CHECKING:
@@ -20,10 +19,6 @@ if t.TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-IPHONE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-    "Version/17.5 Mobile/15E148 Safari/604.1"
-)
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
 )
@@ -35,61 +30,23 @@ NAMES = {"ada": "Ada Lovelace", **{f"user-{number}": f"Customer {number}" for nu
 @pytest.fixture
 def shop_app(mongo_server) -> t.Iterator[Flask]:
     """An application with nothing but the administration, in place of the example's."""
-    app = Flask("people")
-    database = f"admin_{uuid.uuid4().hex[:12]}"
-    app.config.update(
-        SECRET_KEY="a secret for tests only",
-        SESSION_MONGODB_URI=mongo_server.uri,
-        SESSION_MONGODB_DB=database,
-        SESSION_TRACK_DEVICE=True,
-        SESSION_ADMIN_HIDE=("card",),
-        SESSION_COOKIE_SAMESITE="Lax",
-    )
-    sessions = MongoSession(app)
-    view = SessionAdmin(
-        sessions,
-        is_allowed=lambda: session.get("user_id") == "root",
-        user_label=lambda ids: {user: NAMES[user] for user in ids if user in NAMES},
-        find_user=lambda text: [user for user, name in NAMES.items() if text.lower() in name.lower()],
-    )
-    Admin(app, name="Staff").add_view(view)
-    app.add_url_rule("/favicon.ico", "icon", lambda: ("", 204))
-
-    @app.get("/login/<user>")
-    def login(user):
-        session.update(user_id=user, card="4111 1111", cart=[{"name": "Morning mug", "count": 2}])
-        return redirect("/who")
-
-    @app.get("/who")
-    def who():
-        return str(session.get("user_id"))
-
-    yield app
-    sessions.store.stop_cleanup()
-    sessions.store.collection.database.client.drop_database(database)
+    with plain_site(mongo_server, landing="/who") as (app, sessions):
+        view = SessionAdmin(
+            sessions,
+            is_allowed=lambda: session.get("user_id") == "root",
+            user_label=lambda ids: {user: NAMES[user] for user in ids if user in NAMES},
+            find_user=lambda text: [user for user, name in NAMES.items() if text.lower() in name.lower()],
+        )
+        Admin(app, name="Staff").add_view(view)
+        app.add_url_rule("/who", "who", lambda: str(session.get("user_id")))
+        yield app
 
 
 @pytest.fixture
 def seeded(shop_app: Flask) -> list[str]:
-    """Sessions of several users on several devices; the ids of Ada's."""
-    store = shop_app.extensions["mongo_session"].store
-    store.ensure_indexes()
-    now = store.now()
-    rows = [
-        {
-            "_id": new_session_id(),
-            "data": {"cart": [{"name": "Morning mug", "count": 2}], "card": "4111", "note": "x" * (number * 37 % 3000)},
-            "user_id": f"user-{number % 7}" if number > 2 else "ada",
-            "created_at": now - dt.timedelta(minutes=number * 11),
-            "touched_at": now - dt.timedelta(minutes=number * 7),
-            "expires_at": now + dt.timedelta(minutes=number * 13 + 5),
-            "ip": f"198.51.{number % 3}.{number}",
-            "user_agent": IPHONE if number % 2 else CHROME,
-        }
-        for number in range(120)
-    ]
-    store.collection.insert_many(rows)
-    return [row["_id"] for row in rows[:3]]
+    """Sessions of several users on several devices, with all indexes; the ids of Ada's."""
+    shop_app.extensions["mongo_session"].store.ensure_indexes()
+    return seed(shop_app, lambda number: f"198.51.{number % 3}.{number}", other_agent=CHROME)
 
 
 @pytest.fixture

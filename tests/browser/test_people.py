@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import typing as t
-import uuid
 
 import pytest
-from flask import Flask, redirect, request, session
+from flask import Flask, request, session
 from flask_admin import Admin
 from flask_babel import Babel
+from plain_site import plain_site, seed
 from selenium.webdriver.common.keys import Keys
 
-from flask_mongo_session import MongoSession, new_session_id
 from flask_mongo_session.contrib.admin import SessionAdmin
 from flask_mongo_session.contrib.devices import devices_blueprint
 
@@ -21,68 +19,24 @@ if t.TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-IPHONE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-    "Version/17.5 Mobile/15E148 Safari/604.1"
-)
 DEVICES, LIST, OVERVIEW = "/devices/", "/admin/sessions/", "/admin/sessions/overview"
 
 
 @pytest.fixture
 def shop_app(mongo_server) -> t.Iterator[Flask]:
     """An application with nothing but the two pages, in place of the example's."""
-    app = Flask("people")
-    database = f"people_{uuid.uuid4().hex[:12]}"
-    app.config.update(
-        SECRET_KEY="a secret for tests only",
-        SESSION_MONGODB_URI=mongo_server.uri,
-        SESSION_MONGODB_DB=database,
-        SESSION_TRACK_DEVICE=True,
-        SESSION_ADMIN_HIDE=("card",),
-        SESSION_COOKIE_SAMESITE="Lax",
-    )
-    sessions = MongoSession(app)
-    Babel(app, locale_selector=lambda: request.accept_languages.best_match(["en", "de"]))
-    devices = devices_blueprint(sessions, place=lambda ip: "Lisbon" if ip == "198.51.100.1" else None)
-    app.register_blueprint(devices, url_prefix="/devices")
-    Admin(app, name="Staff").add_view(SessionAdmin(sessions, is_allowed=lambda: session.get("user_id") == "root"))
-    app.add_url_rule("/favicon.ico", "icon", lambda: ("", 204))
-
-    @app.get("/login/<user>")
-    def login(user):
-        session.update(user_id=user, card="4111 1111", cart=[{"name": "Morning mug", "count": 2}])
-        return redirect(DEVICES)
-
-    yield app
-    sessions.store.stop_cleanup()
-    sessions.store.collection.database.client.drop_database(database)
+    with plain_site(mongo_server, landing=DEVICES) as (app, sessions):
+        Babel(app, locale_selector=lambda: request.accept_languages.best_match(["en", "de"]))
+        devices = devices_blueprint(sessions, place=lambda ip: "Lisbon" if ip == "198.51.100.1" else None)
+        app.register_blueprint(devices, url_prefix="/devices")
+        Admin(app, name="Staff").add_view(SessionAdmin(sessions, is_allowed=lambda: session.get("user_id") == "root"))
+        yield app
 
 
 @pytest.fixture
 def seeded(shop_app: Flask) -> list[str]:
-    """Sessions of three users on several devices; the ids of Ada's."""
-    store = shop_app.extensions["mongo_session"].store
-    now = store.now()
-    rows = [
-        {
-            "_id": new_session_id(),
-            "data": {
-                "cart": [{"name": "Morning mug", "count": 2}],
-                "card": "4111 1111",
-                "note": "x" * (number * 37 % 3000),
-            },
-            "user_id": f"user-{number % 7}" if number > 2 else "ada",
-            "created_at": now - dt.timedelta(minutes=number * 11),
-            "authenticated_at": now - dt.timedelta(minutes=number * 11),
-            "touched_at": now - dt.timedelta(minutes=number * 7),
-            "expires_at": now + dt.timedelta(minutes=number * 13 + 5),
-            "ip": f"198.51.100.{number}",
-            "user_agent": IPHONE if number % 2 else "",
-        }
-        for number in range(120)
-    ]
-    store.collection.insert_many(rows)
-    return [row["_id"] for row in rows[:3]]
+    """Sessions of several users on several devices; the ids of Ada's."""
+    return seed(shop_app, "198.51.100.{}".format, other_agent="")
 
 
 def log_in(visitor: Visitor, user: str = "ada") -> Visitor:

@@ -10,6 +10,7 @@ import pymongo
 import pytest
 from flask import Flask
 from plain_shop import add_views
+from relay import Relay
 
 from flask_mongo_session import MongoSession
 from flask_mongo_session.mongo.connection import _close_clients
@@ -86,6 +87,14 @@ def replica_set(mongo_replica_set):
     mongo_replica_set.heal()
     yield mongo_replica_set
     mongo_replica_set.heal()
+
+
+@pytest.fixture
+def relay(mongo_server):
+    """The network between an application, or several processes, and the shared server."""
+    relay = Relay(mongo_server.port)
+    yield relay
+    relay.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import typing as t
 import pytest
 from halting import Nursery
 from plain_shop import add_views
-from relay import Relay
 
 from flask_mongo_session.session.state import CookieContent, new_token, token_hash
 
@@ -110,14 +109,6 @@ def nursery(tmp_path_factory):
     nursery = Nursery(tmp_path_factory.mktemp("crashes"))
     yield nursery
     nursery.close()
-
-
-@pytest.fixture
-def relay(mongo_server):
-    """The network between those processes and the server."""
-    relay = Relay(mongo_server.port)
-    yield relay
-    relay.close()
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ import threading
 import time
 import typing as t
 
-import pymongo
 import pytest
 from flask import Flask, session
 from plain_shop import add_views
-from pymongo.errors import PyMongoError
-from pymongo.write_concern import WriteConcern
+from replication import confirms, lagging
 from waiting import eventually
 
 from flask_mongo_session import MongoSession
@@ -171,34 +169,11 @@ def worker(nodes):
         store.stop_cleanup()
 
 
-def confirms(driver, seconds=1.0):
-    """Whether a majority confirms a write."""
-    confirmed = driver.get_database("probe", write_concern=WriteConcern("majority"))
-    try:
-        with pymongo.timeout(seconds):
-            confirmed.probe.insert_one({})
-    except PyMongoError:
-        return False
-    return True
-
-
 @contextlib.contextmanager
 def paused(nodes):
     """The secondaries stop where they are; the primary answers until it notices."""
     for node in nodes.secondaries():
         node.pause()
-    yield
-    nodes.heal()
-
-
-@contextlib.contextmanager
-def lagging(nodes):
-    """The secondaries fetch nothing any more; the primary hears of them and stays what it is."""
-    secondaries = nodes.secondaries()
-    for node in secondaries:
-        node.command("configureFailPoint", "stopReplProducer", mode="alwaysOn")
-    with nodes.client() as driver:
-        eventually(lambda: not confirms(driver, 0.3), 20, "the end of replication")
     yield
     nodes.heal()
 

@@ -8,10 +8,8 @@ import threading
 import time
 import typing as t
 
-import pymongo
 import pytest
-from pymongo.errors import PyMongoError
-from pymongo.write_concern import WriteConcern
+from replication import confirms, lagging
 from waiting import eventually
 
 pytestmark = pytest.mark.replica
@@ -115,17 +113,6 @@ def visitors(replica_set, make_shop):
     return [Visitor(make_shop(uri, SESSION_MONGODB_TIMEOUT=LIMIT), name) for name in DEEDS]
 
 
-def confirms(driver, seconds=1.0):
-    """Whether a majority confirms a write."""
-    confirmed = driver.get_database("probe", write_concern=WriteConcern("majority"))
-    try:
-        with pymongo.timeout(seconds):
-            confirmed.probe.insert_one({})
-    except PyMongoError:
-        return False
-    return True
-
-
 def ask_all(visitors):
     """Side by side; the answers are checked."""
     for visitor in visitors:
@@ -134,19 +121,6 @@ def ask_all(visitors):
         visitor.join(20)
     for visitor in visitors:
         visitor.check_answer()
-
-
-@contextlib.contextmanager
-def lagging(replica_set):
-    """The secondaries fetch nothing any more; the primary hears of them and stays what it is."""
-    secondaries = replica_set.secondaries()
-    for node in secondaries:
-        node.command("configureFailPoint", "stopReplProducer", mode="alwaysOn")
-    with replica_set.client() as driver:
-        eventually(lambda: not confirms(driver, 0.3), 20, "the end of replication")
-    yield
-    for node in secondaries:
-        node.command("configureFailPoint", "stopReplProducer", mode="off")
 
 
 @contextlib.contextmanager

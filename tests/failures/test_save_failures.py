@@ -8,7 +8,7 @@ import logging
 import pymongo
 import pytest
 from flask import Response, flash, get_flashed_messages, render_template_string, send_file, session
-from pymongo import monitoring
+from sent import Sent
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge, UnstorableValue
@@ -145,24 +145,12 @@ def test_a_view_that_goes_on_after_a_failed_read_may_answer(shop, browser):
 
 def test_one_attempt_to_save(shop, uri, make_shop):
     """Flask saves again when saving raises; there is one command all the same."""
-
-    class Sent(monitoring.CommandListener):
-        names: list[str] = []  # noqa: RUF012 - one client, one test
-
-        def started(self, event):
-            self.names.append(event.command_name)
-
-        def succeeded(self, event):
-            pass
-
-        def failed(self, event):
-            pass
-
-    with pymongo.MongoClient(uri, event_listeners=[Sent()]) as client:
+    sent = Sent()
+    with pymongo.MongoClient(uri, event_listeners=[sent]) as client:
         client.admin.command("ping")
         assert make_shop(None, SESSION_MONGODB=client).test_client().get(SAVE).status_code == 503
 
-    assert Sent.names.count("insert") == 1
+    assert sent.names.count("insert") == 1
 
 
 def test_headers_of_after_request_stay(shop, browser):

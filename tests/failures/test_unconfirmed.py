@@ -11,8 +11,7 @@ import pymongo
 import pytest
 from flask import request, session
 from plain_shop import add_views
-from pymongo import monitoring
-from relay import Relay
+from sent import Sent
 
 from flask_mongo_session.exceptions import SessionStoreUnavailable
 from flask_mongo_session.mongo.circuit_breaker import BREAKER_FAILURES
@@ -108,14 +107,6 @@ def add_more_views(app):
         session.update(WIDE)
         session.regenerate()
         return "wide"
-
-
-@pytest.fixture
-def relay(mongo_server):
-    """The network between the application and the server."""
-    relay = Relay(mongo_server.port)
-    yield relay
-    relay.close()
 
 
 @pytest.fixture
@@ -260,22 +251,6 @@ def test_a_log_out_without_an_answer(visit, relay, how, path):
 
 
 # -- never asked for --------------------------------------------------------------------------------------------------
-
-
-class Sent(monitoring.CommandListener):
-    """The names of the commands sent."""
-
-    def __init__(self):
-        self.names = []
-
-    def started(self, event):
-        self.names.append(event.command_name)
-
-    def succeeded(self, event):
-        pass
-
-    def failed(self, event):
-        pass
 
 
 @pytest.fixture
