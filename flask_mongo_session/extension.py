@@ -7,17 +7,15 @@ import typing as t
 import weakref
 
 from flask import current_app, has_app_context
-from mongoengine.connection import ConnectionFailure, get_db
-from pymongo.uri_parser import parse_uri
 
-from .config import DEFAULT_DATABASE, SessionConfig
+from .config import SessionConfig
+from .database import connect
 from .document.model import Session, SessionDocument
 from .document.record import SessionInfo, user_text
 from .exceptions import SetupError
 from .management.privacy import check_user, describe, export_user
 from .management.revocation import Revocations
 from .management.statistics import Figures, measure
-from .mongo.connection import Connection, client_for
 from .storage.marks import Marks
 from .storage.user_sessions import ANYBODY, Anybody, Keep, UserSessions
 from .store import MongoSessionStore, check_model
@@ -27,7 +25,6 @@ from .web.interface import MongoSessionInterface
 
 if t.TYPE_CHECKING:
     from flask import Flask
-    from pymongo.database import Database
 
     from .encryption import Sealer
     from .management.doctor import Finding
@@ -83,7 +80,7 @@ class MongoSession:
         config = SessionConfig.from_mapping(app.config)
         store = MongoSessionStore(
             self.model,
-            connection=_connect(config),
+            connection=connect(config),
             cleanup_interval=config.cleanup_interval,
             max_size=config.max_size,
             sealer=_sealer(config),
@@ -250,57 +247,6 @@ def _migration(config: SessionConfig, store: MongoSessionStore) -> Migration | N
     from .contrib.migration import make_migration  # noqa: PLC0415 - only for those who migrate
 
     return make_migration(config, store.repository, Marks(store.repository))
-
-
-def _connect(config: SessionConfig) -> Connection:
-    return Connection(
-        _resolver(config),
-        timeout=config.mongodb_timeout,
-        write_concern=config.mongodb_write_concern,
-        follow=config.mongodb_uri is None and config.mongodb is None,
-    )
-
-
-def _resolver(config: SessionConfig) -> t.Callable[[], Database[t.Any]]:
-    """How to get at the database on first use: by URI, else the given client, else the MongoEngine alias."""
-    uri, client, name = config.mongodb_uri, config.mongodb, config.mongodb_db
-    if uri is not None:
-        database = name or _database_in(uri) or DEFAULT_DATABASE
-        _hold_embedded(uri)
-        return lambda: client_for(uri, config.mongodb_timeout)[database]
-    if client is not None:
-        return lambda: client[name] if name else client.get_default_database(DEFAULT_DATABASE)
-
-    return lambda: _database_of(config.mongodb_alias, name)
-
-
-def _database_of(alias: str, name: str | None) -> Database[t.Any]:
-    """That of MongoEngine's *alias*, or the one called *name* on its client."""
-    try:
-        database: Database[t.Any] = get_db(alias)
-    except ConnectionFailure:
-        raise SetupError(
-            "There is no database for sessions: set SESSION_MONGODB_URI, or SESSION_MONGODB to a client, "
-            f"or connect MongoEngine's alias {alias!r} first."
-        ) from None
-
-    return database.client[name] if name else database
-
-
-def _database_in(uri: str) -> str | None:
-    """The database a URI names; an SRV address is not resolved for it."""
-    if uri.startswith("mongodb://"):
-        return t.cast("str | None", parse_uri(uri)["database"])
-
-    path = "" if uri.startswith("embedded:") else uri.partition("//")[2].partition("/")[2]
-    return path.partition("?")[0] or None
-
-
-def _hold_embedded(uri: str) -> None:
-    if uri.startswith("embedded:"):
-        from .embedded.server import embedded_server  # noqa: PLC0415 - only for those who use it
-
-        embedded_server(uri)
 
 
 def _sealer(config: SessionConfig) -> Sealer | None:

@@ -28,7 +28,8 @@ WINGS = {
     "store": "exceptions signals process mongo document storage cleanup",
     "web": "exceptions signals process config mongo document storage session",
     "management": "exceptions config mongo document storage store",
-    "extension": "exceptions config mongo document storage store web management <embedded> <encryption> <contrib>",
+    "database": "exceptions config mongo <embedded>",
+    "extension": "exceptions config database document storage store web management <encryption> <contrib>",
     "testing": "<exceptions> <embedded>",
 }
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))

@@ -12,7 +12,8 @@ from flask.sessions import SessionMixin
 from flask_mongo_session.document.changes import ABSENT, Assign, Number, added, listed
 from flask_mongo_session.mongo.bson_types import LAST_MOMENT, milliseconds, moment
 
-from .draft import FRESH, SessionContext, SessionDraft, Source
+from .context import SessionContext, Source
+from .draft import FRESH, SessionDraft
 from .merging import find_other, parse
 from .state import Intents, Phase
 from .values import within_int64

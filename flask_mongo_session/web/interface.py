@@ -12,26 +12,25 @@ from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
 from pymongo.errors import DuplicateKeyError, ServerSelectionTimeoutError
 from werkzeug.exceptions import InternalServerError
-from werkzeug.http import parse_cookie
 
 from flask_mongo_session import process, signals
 from flask_mongo_session.exceptions import SessionStoreUnavailable
-from flask_mongo_session.mongo import clock
 from flask_mongo_session.mongo.bson_types import moment
-from flask_mongo_session.session.draft import SessionContext, SessionDraft
+from flask_mongo_session.session.context import SessionContext
+from flask_mongo_session.session.draft import SessionDraft
 from flask_mongo_session.session.lifetime import Policy
 from flask_mongo_session.session.limit import SessionLimit
 from flask_mongo_session.session.session import ServerSideSession, draft_of
-from flask_mongo_session.session.state import CookieContent, Phase, Secret, SessionState
+from flask_mongo_session.session.state import Phase, SessionState
 from flask_mongo_session.session.unit_of_work import Outcome, UnitOfWork
-from flask_mongo_session.storage.repository import Found, SessionRepository
+from flask_mongo_session.storage.repository import SessionRepository
 from flask_mongo_session.storage.user_sessions import UserSessions
 
-from .client_info import client_info
 from .cookie import CookieSigner, find_cookie, says_permanent
 from .error_response import error_response, mark_unkept, replace_response
 from .flask_login import follow_log_outs
-from .old_cookie import Migration, OldCookie
+from .old_cookie import Migration
+from .request_source import RequestSource
 
 if t.TYPE_CHECKING:
     from flask import Flask, Request
@@ -62,94 +61,6 @@ class Store(t.Protocol):
 
     def start(self) -> bool:
         """Start what runs in the background, once in each process; whether that is done."""
-
-
-class _RequestSource:
-    """Where one request's session comes from: its cookie, and the record that it names."""
-
-    __slots__ = ("_app", "_interface", "old", "over", "reading", "received", "request")
-
-    def __init__(self, interface: MongoSessionInterface, app: Flask, request: Request) -> None:
-        self._interface = interface
-        self._app = app
-        self.request = request
-        #: The boot clock's reading when the request began.
-        self.reading = clock.boottime()
-        #: Whether the view has returned.
-        self.over = False
-        #: The cookie's text, once it was asked for.
-        self.received: Secret | None = None
-        #: The cookie of another library that leads to a session of ours.
-        self.old: OldCookie | None = None
-
-    def __repr__(self) -> str:
-        """Without the cookie."""
-        return f"<{type(self).__name__} of {self.request.path!r}>"
-
-    def view_returned(self, response: Response) -> Response:
-        """Flask calls it before all other functions that are to run after the request."""
-        self.over = True
-        return response
-
-    def cookie(self) -> CookieContent | None:
-        """What the request's cookie says; ``None`` without one, or for one that we did not sign."""
-        app, interface = self._app, self._interface
-        value = find_cookie(self.request, interface.get_cookie_name(app))
-        signer = interface.signer(app) if value else None
-        if value is None or signer is None:
-            return None
-
-        self.received = value = Secret(value)
-        content = signer.read(value)
-        if content is None and interface.migration is not None:
-            content = self._other_cookie(signer, interface.migration)
-        if content is None and signals.session_rejected.receivers:
-            interface.repository.announce(signals.session_rejected, sid=None, reason="forged")
-        return content
-
-    def _other_cookie(self, signer: CookieSigner, migration: Migration) -> CookieContent | None:
-        """Ours, if another cookie of the same name is; else the one that an old session's record is to have."""
-        cookies = parse_cookie(self.request.environ.get("HTTP_COOKIE"))  # request.cookies would keep them in plain text
-        values = [Secret(value) for value in cookies.getlist(self._interface.get_cookie_name(self._app))]
-        for value in values:
-            content = signer.read(value)
-            if content is not None:
-                self.received = value
-                return content
-
-        found = (migration.recognise(self._app, value) for value in values)
-        self.old = next((old for old in found if old is not None), None)
-        return self.old.cookie if self.old else None
-
-    def find(self, sid: str, token: bytes) -> Found:
-        """The record and its standing."""
-        interface = self._interface
-        if interface.migration is not None:
-            return interface.migration.find(self.old, sid, token, self.reading)
-
-        return interface.repository.find(sid, token, self.reading)
-
-    def loaded(self, found: Found) -> None:
-        """Announce that the session was found alive."""
-        record = found.record or {}
-        sid, user = record.get("_id"), record.get("user_id")
-        self._interface.repository.announce(signals.session_loaded, sid=sid, user_id=user)
-
-    @property
-    def began(self) -> dt.datetime | None:
-        """When the request began, by the database's clock."""
-        return self._interface.repository.connection.clock.at(self.reading)
-
-    @property
-    def static(self) -> bool:
-        """Whether the request asks for a static file, of the application or of a blueprint."""
-        endpoint = self.request.endpoint or ""
-        return endpoint == "static" or endpoint.endswith(".static")
-
-    def client_info(self) -> dict[str, str]:
-        """What is to be kept of the browser."""
-        tracked = self._interface.config.track_device
-        return client_info(self.request, truncate=tracked == "truncated") if tracked else {}
 
 
 class MongoSessionInterface(SessionInterface):
@@ -194,7 +105,7 @@ class MongoSessionInterface(SessionInterface):
 
         if process.current != os.getpid() or self._started_in != process.current:
             self._start()
-        source = _RequestSource(self, app, request)
+        source = RequestSource(self, app, request)
         if has_request_context():
             after_this_request(source.view_returned)
         return self.session_class(self._context, source)
@@ -238,7 +149,7 @@ class MongoSessionInterface(SessionInterface):
 
         if draft.state.reason is not None:
             self._announce_rejection(draft.state)
-        source = t.cast("_RequestSource", draft.source)
+        source = t.cast("RequestSource", draft.source)
         policy = self._policy
         if policy is None or self._policy_from != _policy_from(app.config):
             policy = self._policy_of(app)
@@ -327,7 +238,7 @@ class MongoSessionInterface(SessionInterface):
         if signer is None:
             return
         value = signer.sign(content)
-        draft.cookie_changed = value != t.cast("_RequestSource", draft.source).received or not same
+        draft.cookie_changed = value != t.cast("RequestSource", draft.source).received or not same
         if self.should_set_cookie(app, session):
             self._set_cookie(app, session, value, response)
 
@@ -350,7 +261,7 @@ class MongoSessionInterface(SessionInterface):
         if not app.config["SESSION_REFRESH_EACH_REQUEST"]:
             return
 
-        source = t.cast("_RequestSource", t.cast("ServerSideSession", session)._source)
+        source = t.cast("RequestSource", t.cast("ServerSideSession", session)._source)
         value = find_cookie(source.request, self.get_cookie_name(app))
         if value is not None and says_permanent(value):
             _vary(response)

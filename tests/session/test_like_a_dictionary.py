@@ -12,7 +12,7 @@ from mongoengine import DictField, FloatField, IntField, ListField, StringField
 
 from flask_mongo_session import MongoSessionStore, ServerSideSession, SessionDocument
 from flask_mongo_session.mongo import clock
-from flask_mongo_session.session.draft import SessionContext
+from flask_mongo_session.session.context import SessionContext
 from flask_mongo_session.session.lifetime import Policy
 from flask_mongo_session.session.session import draft_of
 from flask_mongo_session.session.state import CookieContent, Phase

@@ -10,7 +10,7 @@ import pytest
 
 from flask_mongo_session import ServerSideSession, SessionStatus, SessionTooLarge, new_session_id
 from flask_mongo_session.mongo import clock
-from flask_mongo_session.session.draft import SessionContext
+from flask_mongo_session.session.context import SessionContext
 from flask_mongo_session.session.lifetime import Policy
 from flask_mongo_session.session.session import draft_of
 from flask_mongo_session.session.state import CookieContent, new_token, token_hash
