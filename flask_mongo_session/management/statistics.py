@@ -21,6 +21,8 @@ SAMPLE = 1_000
 #: Expired records and sessions of sampled users are counted up to here.
 _MAX_COUNT = 50_000
 _SAMPLED_USERS = 100
+#: Live sessions are counted up to here where nothing else is asked for.
+_COUNTED = 10_000
 #: So many expired records are told from tombstones one by one, which the index does not; more of them by the sample.
 _FEW = 2_000
 _HOUR = dt.timedelta(hours=1)
@@ -86,6 +88,23 @@ def measure(store: MongoSessionStore) -> Figures:
         per_user=_per_user(store, rows, estimated=total > EXACT),
         sweeps=store.sweeps(),
     )
+
+
+def live_count(store: MongoSessionStore) -> int:
+    """How many sessions are alive: counted up to 10,000, estimated beyond; with four bounded commands at the most."""
+    with store.operation():
+        now, collection = store.connection.now(), store.collection
+        live, sampled = collection.count_documents(filters.live(now), limit=_COUNTED), 0
+        if live < _COUNTED:
+            return live
+
+        total = collection.estimated_document_count()
+        over = collection.count_documents({"expires_at": {"$lte": now}}, limit=_MAX_COUNT)
+        if over >= _MAX_COUNT:
+            sample: list[Document] = [{"$sample": {"size": SAMPLE}}, {"$match": filters.live(now)}, {"$count": "live"}]
+            sampled = next((found["live"] for found in collection.aggregate(sample)), 0)
+
+    return max(_live(total, over, sampled), live)
 
 
 def _live(total: int, over: int, sampled: int) -> int:

@@ -30,9 +30,10 @@ from werkzeug.serving import make_server
 from flask_mongo_session import SetupError, new_session_id, session_destroyed
 from flask_mongo_session.contrib.metrics import check_health
 from flask_mongo_session.contrib.metrics.events import COUNTERS
-from flask_mongo_session.contrib.metrics.figures import CachedFigures, live_count
+from flask_mongo_session.contrib.metrics.figures import CachedFigures
 from flask_mongo_session.contrib.metrics.opentelemetry import OpenTelemetryMetrics
 from flask_mongo_session.contrib.metrics.prometheus import PrometheusMetrics
+from flask_mongo_session.management.statistics import live_count
 
 PATIENCE = 30
 
@@ -144,7 +145,7 @@ def test_a_storm_of_scrapes_asks_the_database_once(app, commands):
 @pytest.mark.parametrize("live", [0, 7, 10, 25])
 def test_the_live_sessions_are_counted_or_estimated(store, monkeypatch, live):
     """Exact while they are few; beyond, all records less the expired ones; tombstones are none."""
-    monkeypatch.setattr("flask_mongo_session.contrib.metrics.figures._EXACT", 10)
+    monkeypatch.setattr("flask_mongo_session.management.statistics._COUNTED", 10)
     now = store.now()
     rows = [(now.replace(year=now.year + 1), live), (now.replace(year=now.year - 1), 5)]
     records = [{"_id": new_session_id(), "data": {}, "expires_at": at} for at, count in rows for _ in range(count)]
@@ -154,6 +155,18 @@ def test_the_live_sessions_are_counted_or_estimated(store, monkeypatch, live):
     store.delete(ended)
 
     assert live_count(store) == live
+
+
+def test_more_expired_ones_than_are_counted_do_not_count_as_live(store, monkeypatch):
+    """Where a sweep is far behind, a sample says how many of all records are alive."""
+    for name, value in {"_COUNTED": 10, "_MAX_COUNT": 100, "SAMPLE": 400}.items():
+        monkeypatch.setattr(f"flask_mongo_session.management.statistics.{name}", value)
+    now = store.now()
+    rows = [(now.replace(year=now.year + 1), 200), (now.replace(year=now.year - 1), 1_800)]
+    records = [{"_id": new_session_id(), "data": {}, "expires_at": at} for at, count in rows for _ in range(count)]
+    store.collection.insert_many(records)
+
+    assert 60 < live_count(store) < 1_000
 
 
 def test_figures_outlive_a_fork_in_the_middle_of_a_measurement(store):

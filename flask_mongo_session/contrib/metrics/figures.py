@@ -9,10 +9,7 @@ import typing as t
 import weakref
 
 from flask_mongo_session import MongoSessionStore, SessionStoreUnavailable
-from flask_mongo_session.document import filters
-
-#: Live sessions are counted up to here and estimated beyond; expired ones are counted up to here for the estimate.
-_EXACT, _MOST_EXPIRED = 10_000, 50_000
+from flask_mongo_session.management.statistics import live_count
 
 
 class DatabaseFigures(t.NamedTuple):
@@ -67,17 +64,5 @@ class CachedFigures:
 
 
 def measure(store: MongoSessionStore) -> DatabaseFigures:
-    """With four bounded commands at the most. Raises :exc:`SessionStoreUnavailable`."""
+    """With five bounded commands at the most. Raises :exc:`SessionStoreUnavailable`."""
     return DatabaseFigures(live_count(store), next(iter(store.sweeps()), None))
-
-
-def live_count(store: MongoSessionStore) -> int:
-    """How many sessions are alive: exact up to 10,000, beyond that all records less those that have expired."""
-    with store.operation():
-        now, collection = store.connection.now(), store.collection
-        live = collection.count_documents(filters.live(now), limit=_EXACT)
-        if live < _EXACT:
-            return live
-
-        over = collection.count_documents({"expires_at": {"$lte": now}}, limit=_MOST_EXPIRED)
-        return max(collection.estimated_document_count() - over, live)
