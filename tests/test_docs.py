@@ -60,23 +60,29 @@ def stop(namespace):
 
 
 @pytest.fixture
-def application(mongo_server):
+def uri(mongo_server, mongo_database):
+    """Where the examples of one page keep what they store, whatever those of others do meanwhile."""
+    return mongo_server.uri.replace("/?", f"/{mongo_database.name}?")
+
+
+@pytest.fixture
+def application(uri):
     """The application that a page takes for granted."""
     app = Flask("documented")
-    app.config.update(SECRET_KEY="x", SESSION_MONGODB_URI=mongo_server.uri, SESSION_CLEANUP_INTERVAL=0)
+    app.config.update(SECRET_KEY="x", SESSION_MONGODB_URI=uri, SESSION_CLEANUP_INTERVAL=0)
     app.extensions["sessions"] = MongoSession(app)
     return app
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in WRITTEN], ids=lambda page: page.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:flask_security", "ignore::DeprecationWarning:passlib")
-def test_examples_run(page, application, mongo_server):
+def test_examples_run(page, application, uri):
     """Every Python block of every page runs, in the order of the page."""
     namespace = run_examples(
         page,
         app=application,
         sessions=application.extensions["sessions"],
-        mongodb_uri=mongo_server.uri,
+        mongodb_uri=uri,
     )
 
     stop(namespace)
@@ -118,10 +124,10 @@ def test_the_documented_way_back_stays_on_this_host(target, where):
     assert (target if names["is_ours"](target) else "/") == where
 
 
-def test_readme_application_works(mongo_server, tmp_path, monkeypatch):
+def test_readme_application_works(uri, tmp_path, monkeypatch):
     """The ten lines of the README keep a session in a real MongoDB, and so does the declared one."""
     monkeypatch.chdir(tmp_path)
-    namespace = run_examples(README, mongodb_uri=mongo_server.uri)
+    namespace = run_examples(README, mongodb_uri=uri)
     browser = namespace["app"].test_client()
     with namespace["shop"].test_client().session_transaction() as declared, pytest.raises(ValueError, match="theme"):
         declared["theme"] = "purple"
