@@ -140,7 +140,7 @@ def _refuse_unknown(config: t.Mapping[str, t.Any]) -> None:
 
 
 def _level_of_the_application() -> int:
-    """The stack level, for a warning of the caller's, of the code that set the extension up."""
+    """The stack level of the code that sets the extension up, so that the caller's warning points there."""
     frame, level = sys._getframe(1), 1  # noqa: SLF001 - what `warnings` itself uses
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1

@@ -36,7 +36,7 @@ MAX_IDLE_SESSIONS = 64
 
 #: Errors for which the data of one record is to blame, not the system.
 _FAULTS_OF_THE_DATA = (DuplicateKeyError, DocumentTooLarge, WriteError, BSONError)
-#: Errors that nobody answered: of the driver's configuration is only that an SRV name was not resolved.
+#: Errors that mean that nobody answered. Here a ConfigurationError says that an SRV name was not resolved.
 _OUTAGES = (ConnectionFailure, ExecutionTimeout, ConfigurationError)
 
 

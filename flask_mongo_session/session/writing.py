@@ -71,7 +71,7 @@ def send_whole(draft: SessionDraft, repository: SessionRepository, chosen: filte
 def weigh(draft: SessionDraft, repository: SessionRepository, record: Document, changes: Changes) -> None:
     """Raise :exc:`SessionTooLarge` where *changes* make a live *record* grow beyond the limit.
 
-    Computes the exact size, which only an update has to know that found no record with room for it.
+    Computes the exact size. Only an update that found no record with room for it needs that.
     """
     mapper, before = draft.context.mapper, {}
     for key, stored in mapper.gather(record).items():

@@ -17,7 +17,7 @@ from .repository import SessionRepository
 
 log = logging.getLogger(__name__)
 
-#: How long a record is kept unless the configuration says otherwise.
+#: How long a record is kept by default.
 LIFETIME = dt.timedelta(days=90)
 _INDEXES = [
     IndexModel([("expires_at", 1)], expireAfterSeconds=0),

@@ -26,7 +26,7 @@ _ID_BYTES = 16
 
 
 class OldCookie:
-    """What an old cookie leads to.
+    """The session of ours that an old cookie leads to.
 
     :param identity: what tells it from all others, the same however the cookie is spelt.
     :param keys: the application's secret keys, the newest first.
