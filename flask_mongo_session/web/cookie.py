@@ -7,12 +7,9 @@ stored, both secrets stand in it: ``id.token.new-token.extras.signature``.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import typing as t
-
-from itsdangerous import BadSignature, Signer
-from itsdangerous.signer import SigningAlgorithm
+from base64 import urlsafe_b64encode
 
 from flask_mongo_session.mongo.bson_types import LAST_MOMENT
 from flask_mongo_session.session.state import CookieContent
@@ -51,29 +48,38 @@ def says_permanent(value: str) -> bool:
 
 
 class CookieSigner:
-    """Signs cookies with the newest secret key and accepts those of the older ones (``SECRET_KEY_FALLBACKS``)."""
+    """Signs cookies with the newest secret key and accepts those of the older ones (``SECRET_KEY_FALLBACKS``).
+
+    The format is that of :class:`itsdangerous.Signer`, which takes three times as long.
+    """
 
     def __init__(self, secret_key: str | bytes, fallbacks: t.Iterable[str | bytes] = ()) -> None:
-        keys = [*map(_derive, fallbacks), _derive(secret_key)]  # itsdangerous expects the newest last
-        self._signer = Signer(keys, key_derivation="none", algorithm=_PreparedHMAC())
+        self._keys = [_prepared(key) for key in (secret_key, *fallbacks)]
 
     def sign(self, content: CookieContent) -> str:
         """The cookie's value."""
         deadline = "" if content.deadline is None else f"{content.deadline:x}"
         pending = "" if content.pending is None else f".{content.pending}"
         text = f"{content.sid}.{content.token}{pending}.{'p' if content.permanent else 's'}{deadline}"
-        return self._signer.sign(text).decode("ascii")
+        return f"{text}.{_signature(self._keys[0], text)}"
 
     def read(self, value: str) -> CookieContent | None:
         """What the cookie says; ``None`` for everything that we did not sign."""
         if len(value) > MAX_COOKIE_LENGTH or not value.isascii():
             return None
 
+        text, _, signature = value.rpartition(".")
+        for key in self._keys:
+            if hmac.compare_digest(_signature(key, text), signature):
+                break
+        else:
+            return None
+
         try:
-            sid, token, *pending, extras = self._signer.unsign(value).decode("ascii").split(".")
+            sid, token, *pending, extras = text.split(".")
             deadline = int(extras[1:], 16) if extras[1:] else None
             kind = extras[0]
-        except (BadSignature, ValueError, IndexError):
+        except (ValueError, IndexError):
             return None
 
         complete = sid and token and all(pending) and len(pending) <= 1
@@ -82,22 +88,13 @@ class CookieSigner:
         return CookieContent(sid, token, kind == "p", deadline, pending[0] if pending else None)
 
 
-class _PreparedHMAC(SigningAlgorithm):
-    """HMAC-SHA256 with each key set up once: that takes longer than a signature does."""
-
-    def __init__(self) -> None:
-        self._prepared: dict[bytes, hmac.HMAC] = {}
-
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        prepared = self._prepared.get(key)
-        if prepared is None:
-            prepared = self._prepared[key] = hmac.new(key, digestmod="sha256")
-
-        mac = prepared.copy()
-        mac.update(value)
-        return mac.digest()
-
-
-def _derive(secret_key: str | bytes) -> bytes:
+def _prepared(secret_key: str | bytes) -> hmac.HMAC:
+    """The HMAC-SHA256 with a key derived from the secret one, set up once: that takes longer than a signature does."""
     secret = secret_key.encode() if isinstance(secret_key, str) else secret_key
-    return hmac.new(secret, _SALT, hashlib.sha256).digest()
+    return hmac.new(hmac.digest(secret, _SALT, "sha256"), digestmod="sha256")
+
+
+def _signature(key: hmac.HMAC, text: str) -> str:
+    mac = key.copy()
+    mac.update(text.encode())
+    return urlsafe_b64encode(mac.digest()).rstrip(b"=").decode()
