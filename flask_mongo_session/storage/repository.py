@@ -129,15 +129,9 @@ class SessionRepository:
         if not is_id(sid):
             return None
 
-        try:
-            with Operation(self.connection) as session:
-                now = self.connection.now()
-                record = self.collection.find_one({"_id": sid}, session=session)
-        except bson.errors.BSONError:
-            self._log_damage(sid, "Its BSON is malformed.")
-            return None
-
-        if record is None or "ended_at" in record or self._reason(sid, record, now) is not Missing.UNKNOWN:
+        found = self.find(sid, b"")
+        record = found.record
+        if record is None or "ended_at" in record or self._reason(sid, record, found.now) is not Missing.UNKNOWN:
             return None
         stored = self.mapper.stored(record)
         self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)
