@@ -7,10 +7,14 @@ import logging
 import time
 import typing as t
 
+from bson.int64 import Int64
+from bson.objectid import ObjectId
+
 from flask_mongo_session.exceptions import DamagedDocument, EncryptionUnsupported, UnreadableValue
 
 from . import codec, raw_batches
-from .changes import ABSENT, WIDE, Add, Assign, Changes, Push, Remove, pipeline_of, update_of
+from .changes import ABSENT, WIDE, Assign, Changes, Push, Remove, pipeline_of, update_of
+from .lookalike import Real
 from .record import Document, StoredSession
 
 if t.TYPE_CHECKING:
@@ -23,6 +27,11 @@ log = logging.getLogger(__name__)
 #: Seconds in which one session is warned of once, and how many sessions are remembered for it.
 _WARN_SECONDS, _MAX_WARNED = 60.0, 10_000
 _warned: dict[str, float] = {}
+
+#: Types whose values all take the same number of bytes, and those of whose values none takes more than 16.
+_FIXED = frozenset({type(None), bool, float, ObjectId, Real.datetime})
+_NUMBERS = frozenset({*_FIXED, int, Int64})
+_INT32 = range(-(1 << 31), 1 << 31)
 
 #: Metadata to store with an update: a value to set, or ``None`` to remove the field.
 Fields = t.Mapping[str, t.Any]
@@ -38,6 +47,8 @@ class DocumentMapper:
         self._sealer = sealer
         #: Whether values of free-form keys are encrypted.
         self.encrypts = sealer is not None
+        #: Bytes that a value takes at most beside itself, for its type, its encryption and the name of its field.
+        self._beside = 80 + 4 * max((len(declared.db_field) for declared in schema.declared.values()), default=0)
         #: The values as stored, by session key.
         self.gather = self._gather_sealed if sealer and schema.declared else schema.gather
         self.decode = schema.decode
@@ -116,21 +127,29 @@ class DocumentMapper:
 
         return make(changes, self.schema.path, fields)
 
-    def growth(self, sid: str, changes: Changes, update: Update) -> Update:
-        """What takes at least as many bytes as the record grows by *update*, which was made of *changes*.
+    def growth(self, changes: Changes, stored: t.Mapping[str, t.Any]) -> int:
+        """Bytes by which *changes* make a record that holds the values *stored* grow at most, metadata aside."""
+        total = 0
+        for key, operation in changes.items():
+            value: t.Any = 0
+            if type(operation) is Assign:
+                value, before = operation.encoded, stored.get(key, ABSENT)
+                kind = type(value)
+                if kind is type(before) and (kind in _FIXED or (kind is int and value in _INT32)):
+                    continue
+            elif type(operation) is Push:
+                value = operation.items
+                total += 8 * len(value)  # places in a long list have longer names
+            elif type(operation) is Remove:
+                continue
 
-        That is the update itself, unless it is a pipeline that computes: its expressions are many times larger than
-        the numbers that they add.
-        """
-        if isinstance(update, dict):
-            return update
-        sums = {codec.field_name(key): one.by for key, one in changes.items() if isinstance(one, Add)}
-        items = {codec.field_name(key): one.items for key, one in changes.items() if isinstance(one, Push)}
-        if not (sums or items):
-            return update
+            total += self._beside + 5 * len(key)  # an escaped character takes five bytes
+            if type(value) is str:
+                total += 4 * len(value)
+            elif type(value) not in _NUMBERS:
+                total += codec.size({"": value})
 
-        rest = Changes((key, one) for key, one in changes.items() if isinstance(one, (Assign, Remove)))
-        return {"sums": sums, "items": items, "rest": self.update(sid, rest, {})}
+        return total
 
     def replacement(self, sid: str, encoded: t.Mapping[str, t.Any], fields: Fields) -> dict[str, t.Any]:
         """The update that sets all values anew, and removes every declared field that is not among them."""

@@ -66,7 +66,7 @@ def rotated(  # noqa: PLR0913, PLR0917 - all of it is known one step above
     if intents.deadline is not None:
         deadline = intents.deadline[0]
 
-    fields = {
+    fields: Fields = {
         "token": hashed,
         "previous": _previous(draft, now, wishes),
         "touched_at": now,
@@ -80,6 +80,7 @@ def rotated(  # noqa: PLR0913, PLR0917 - all of it is known one step above
         fields["permanent"] = intents.permanent or None
 
     if wishes.logs_in:
+        fields["previous"]["login"] = True
         proved = authenticated(draft, now, wishes) if draft.merges or wishes.remembered else now
         fields.update(user_id=wishes.user_after, last_user_id=None, authenticated_at=proved)
     elif wishes.user is UserChange.LOGOUT or wishes.cleared:
@@ -114,13 +115,9 @@ def _previous(draft: SessionDraft, now: dt.datetime, wishes: Wishes) -> Fields:
     changes = draft.values.changes
     stays = wishes.user is UserChange.NONE and not draft.confirmed
     keeps = (stays or wishes.user is UserChange.LOGIN) and not wishes.whole and len(changes) <= MAX_WROTE
-    previous: Fields = {
+    return {
         "token": draft.state.cookie.hashed if draft.state.cookie else b"",
         "at": now,
         "keeps_writes": keeps,
         "wrote": list(changes) if keeps else [],
     }
-    if wishes.logs_in:
-        previous["login"] = True
-
-    return previous

@@ -57,10 +57,11 @@ class CookieContent:
     hashed: bytes = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        self.token = Secret(self.token)
+        if type(self.token) is not Secret:
+            self.token = Secret(self.token)
         if self.pending is not None:
             self.pending = Secret(self.pending)
-        self.hashed = hashlib.sha256(self.token.encode("utf-8", "surrogatepass")).digest()
+        self.hashed = hashlib.sha256(self.token.encode()).digest()
 
     @property
     def unsettled(self) -> bool:

@@ -8,7 +8,7 @@ import enum
 import typing as t
 
 from flask_mongo_session import signals
-from flask_mongo_session.document import filters
+from flask_mongo_session.document import codec, filters
 from flask_mongo_session.document.changes import REMOVE, WIDE, Changes
 from flask_mongo_session.document.mapper import Update
 from flask_mongo_session.document.standing import Standing
@@ -26,6 +26,8 @@ from .writing import live, remember, renew, send, send_whole, weigh
 
 #: Seconds for which a load alone says that its token is the current one.
 _KNOWN_SECONDS = 0.1
+#: Bytes that a new record takes at most beside its values and the name of its user, which is one of them.
+_METADATA_BYTES = 4096
 
 
 class Outcome(enum.Enum):
@@ -111,7 +113,7 @@ class UnitOfWork:
         values, intents, loaded = draft.values, draft.intents, state.phase is Phase.LOADED
         before, after = (draft.user_before, draft.user_after) if draft.user_touched else (None, None)
         changed = bool(values.changes or draft.merges or intents.permanent is not None or intents.deadline)
-        written = bool(values.same) or not all(map(REMOVE.__eq__, values.changes.values()))
+        written = bool(values.same) or list(values.changes.values()).count(REMOVE) < len(values.changes)
         confirmed = loaded and (intents.confirm or FRESH in values.changes) and draft.confirmed
         whole = intents.cleared or intents.replaced
         fresh_from = {*values.changes, *values.same, *values.stored} if before != after or intents.cleared else ()
@@ -133,14 +135,18 @@ class UnitOfWork:
 
     def _carry_out(self, step: Step, wishes: Wishes) -> Outcome:
         """The step; where it found nothing, one look at the record says why, and one more attempt follows."""
-        attempt = {
-            Step.UPDATE: self._update,
-            Step.ROTATE: self._rotate,
-            Step.END: self._end,
-            Step.END_EMPTIED: self._end_emptied,
-        }.get(step)
-        if attempt is None:
-            return self._certain(step, wishes)
+        attempt: t.Callable[[Wishes], Outcome | None]
+        match step:
+            case Step.UPDATE:
+                attempt = self._update
+            case Step.ROTATE:
+                attempt = self._rotate
+            case Step.END:
+                attempt = self._end
+            case Step.END_EMPTIED:
+                attempt = self._end_emptied
+            case _:
+                return self._certain(step, wishes)
 
         done = attempt(wishes)
         if done is not None:
@@ -274,11 +280,14 @@ class UnitOfWork:
         if not encoded:
             return Outcome.UNKNOWN
 
-        draft.state = draft.state if copies else draft.state._replace(loaded=None)
+        if not copies and draft.state.loaded is not None:
+            draft.state = draft.state._replace(loaded=None)
         cookie = CookieContent(draft.new_sid or new_session_id(), new_token())
         now, sid, user = repository.now(), cookie.sid, wishes.user_after
         fields = {**metadata.created(draft, self._policy, now, cookie.hashed, wishes), **self._device()}
-        if not repository.insert(draft.context.mapper.document(sid, encoded, fields)):
+        mapper, values = draft.context.mapper, draft.values
+        at_most = None if copies or values.same else _METADATA_BYTES + 2 * mapper.growth(values.changes, {})
+        if not repository.insert(mapper.document(sid, encoded, fields), at_most):
             raise SessionStoreUnavailable
         if user and is_revoked(draft, repository, sid):
             return Outcome.UNKNOWN
@@ -313,10 +322,10 @@ class UnitOfWork:
         wide = len(draft.values.changes) > WIDE and not wishes.whole
         if not (wide and send_whole(draft, repository, chosen, fields)):
             if wishes.whole:
-                update: Update = mapper.replacement(cookie.sid, draft.values.written_so_far(), fields)
-            else:
-                update = mapper.update(cookie.sid, draft.values.changes, fields)
-            if not send(draft, repository, chosen, update, whole=wishes.whole, weighed=self._weighed):
+                whole = mapper.replacement(cookie.sid, draft.values.written_so_far(), fields)
+                repository.check_fits(codec.size(whole))
+            update: Update = whole if wishes.whole else mapper.update(cookie.sid, draft.values.changes, fields)
+            if not send(draft, repository, chosen, update, weighed=self._weighed or wishes.whole):
                 return None
 
         self._renewing = None

@@ -7,18 +7,15 @@ import dataclasses
 import datetime as dt
 import typing as t
 
-import bson
-
 from flask_mongo_session.document import codec, filters
 from flask_mongo_session.document.changes import Assign, Changes
 from flask_mongo_session.document.mapper import Fields, Update
 from flask_mongo_session.document.record import Document
 from flask_mongo_session.exceptions import DamagedDocument
-from flask_mongo_session.mongo.bson_types import CODEC_OPTIONS
 from flask_mongo_session.storage.repository import SessionRepository
 
 from .draft import SessionDraft
-from .state import CookieContent, Phase, extras_of
+from .state import CookieContent, Phase, SessionState, extras_of
 
 
 def live(draft: SessionDraft, now: dt.datetime) -> filters.Filter:
@@ -27,28 +24,20 @@ def live(draft: SessionDraft, now: dt.datetime) -> filters.Filter:
     return filters.one_live(cookie.sid, cookie.hashed, now)
 
 
-def send(  # noqa: PLR0913 - keywords, each with a default
-    draft: SessionDraft,
-    repository: SessionRepository,
-    chosen: filters.Filter,
-    update: Update,
-    *,
-    whole: bool = False,
-    weighed: bool = False,
+def send(
+    draft: SessionDraft, repository: SessionRepository, chosen: filters.Filter, update: Update, *, weighed: bool
 ) -> bool:
-    """Send an update, unless the session would outgrow its limit by it; whether it found the session with room for it.
+    """Send the changes, unless the session would outgrow its limit by them; whether it was found with room for them.
 
-    *whole*: it replaces all values. The database, which knows the size of the record, tells whether there is room;
-    *weighed*: that was computed, see :func:`weigh`. Raises :exc:`SessionTooLarge` where there can be no room.
+    The database, which knows the size of the record, tells whether there is room, unless that was *weighed* before.
+    Raises :exc:`SessionTooLarge` where there can be none.
     """
-    growth = update
-    if isinstance(update, list):
-        growth = draft.context.mapper.growth(draft.sid, draft.values.changes, update)
-    size = len(bson.encode({"": growth}, codec_options=CODEC_OPTIONS))
-    if whole or draft.state.loaded is None:
-        repository.check_fits(size)
-    if not (whole or weighed):
-        chosen = {**chosen, "$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, repository.max_size - size]}}
+    changes = draft.values.changes
+    growth = 0 if weighed else draft.context.mapper.growth(changes, draft.values.stored)
+    if growth > repository.max_size:
+        weigh(draft, repository, draft.state.loaded or {}, changes)
+    if growth:
+        chosen["$expr"] = {"$lte": [{"$bsonSize": "$$ROOT"}, repository.max_size - growth]}
 
     return repository.update(chosen, update)
 
@@ -88,6 +77,9 @@ def weigh(draft: SessionDraft, repository: SessionRepository, record: Document, 
 def remember(draft: SessionDraft, fields: Fields) -> None:
     """Note what was stored beside the keys."""
     state = draft.state
+    if state.record is None and not ("permanent" in fields or "deadline" in fields):
+        return
+
     cookie = t.cast("CookieContent", state.cookie)
     record = {**(state.record or {"permanent": cookie.permanent}), **fields}
     permanent, deadline = extras_of(record)
@@ -101,6 +93,7 @@ def remember(draft: SessionDraft, fields: Fields) -> None:
 
 def renew(draft: SessionDraft, cookie: CookieContent, fields: Fields) -> None:
     """Note that another token, or another session, is stored."""
-    record = {**(draft.state.loaded or {}), **fields, "_id": cookie.sid}
+    state = draft.state
+    record = {**(state.loaded or {}), **fields, "_id": cookie.sid}
     cookie.permanent, cookie.deadline = extras_of(record)
-    draft.state = draft.state._replace(phase=Phase.LOADED, record=record, cookie=cookie, reason=None)
+    draft.state = SessionState(Phase.LOADED, cookie, state.loaded, record, state.loaded_at, state.read_at)

@@ -149,9 +149,13 @@ class SessionRepository:
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def insert(self, document: Document) -> bool:
-        """Store a new record; ``False`` when there is one with its id. Raises :exc:`SessionTooLarge`."""
-        self.check_fits(codec.size(document))
+    def insert(self, document: Document, at_most: int | None = None) -> bool:
+        """Store a new record; ``False`` when there is one with its id. Raises :exc:`SessionTooLarge`.
+
+        *at_most*: bytes that it surely does not exceed; without, or near the limit, its size is computed.
+        """
+        if at_most is None or at_most > self.max_size:
+            self.check_fits(codec.size(document))
         try:
             with Operation(self.connection) as session:
                 self.collection.insert_one(document, session=session)
