@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from bson import ObjectId
@@ -276,6 +277,36 @@ def test_commit_keeps_the_token_of_a_live_session(bare, sessions, move_clock):
     bare.commit(other, {"d": 4}, bare.now() + HOUR)
     assert bare.repository.find(other, token, 0.0).standing is Standing.GONE
     assert set(sessions.find_one({"_id": other})) == {"_id", "created_at", "data", "expires_at", "touched_at"}
+
+
+def test_commits_at_once_over_what_is_over(bare, sessions):
+    """Whoever comes second finds a live session where an expired, ended or damaged one was, and replaces it."""
+    past = bare.now() - HOUR
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(60):
+            sid = new_session_id()
+            over = ({"expires_at": past}, {"expires_at": past, "ended_at": past}, {"expires_at": "never"})[number % 3]
+            sessions.insert_one({"_id": sid, "token": b"x", "data": {"old": 1}, **over})
+            both = threading.Barrier(2)
+
+            def commit(value, sid=sid, both=both):
+                both.wait(10)
+                bare.commit(sid, {"v": value}, bare.now() + HOUR)
+
+            list(pool.map(commit, (1, 2)))
+            assert bare.find(sid).data in ({"v": 1}, {"v": 2})
+            assert set(sessions.find_one({"_id": sid})) == {"_id", "created_at", "data", "expires_at", "touched_at"}
+
+
+def test_a_foreign_unique_index_is_no_silence(bare, sessions):
+    """What somebody else's index refuses was not committed, and is not said to be."""
+    sessions.create_index("data.email", unique=True, name="mine")
+    try:
+        bare.commit(new_session_id(), {"email": "a@b"}, bare.now() + HOUR)
+        with pytest.raises(SessionStoreUnavailable):
+            bare.commit(new_session_id(), {"email": "a@b"}, bare.now() + HOUR)
+    finally:
+        sessions.drop_index("mine")
 
 
 def test_delete_leaves_a_tombstone_where_a_cookie_leads(bare, sessions):

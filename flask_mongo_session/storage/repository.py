@@ -202,19 +202,24 @@ class SessionRepository:
 
     def commit(self, sid: str, encoded: t.Mapping[str, t.Any], expires_at: dt.datetime, user_id: str | None) -> None:
         """Create the record or replace its values and expiry; a live one keeps its token and what goes with it."""
-        content = self.mapper.document(sid, encoded, {})
-        self.check_fits(codec.size(content))
-        gone = [name for name in self.mapper.content_fields if name not in content]
+        now = self.now()
+        new = self.mapper.document(
+            sid, encoded, {"created_at": now, "touched_at": now, "expires_at": expires_at, "user_id": user_id}
+        )
+        self.check_fits(codec.size(new))
+        fields = {**new}
+        first = {name: fields.pop(name) for name in ("_id", "_cls", "created_at") if name in new}
+        update = {"$set": fields, "$setOnInsert": first}
+        if gone := {name: "" for name in (*self.mapper.content_fields, "user_id") if name not in new}:
+            update["$unset"] = gone
+
+        alive, over = {"_id": sid, **filters.live(now)}, {"_id": sid, "expires_at": {"$not": {"$gt": now}}}
         with Operation(self.connection) as session:
-            now = self.connection.now()
-            content.update(expires_at=expires_at, touched_at=now, user_id=user_id)
-            alive = {"$gt": ["$expires_at", now]}
-            update: list[dict[str, t.Any]] = [
-                {"$replaceWith": {"$cond": [alive, "$$ROOT", {"_id": "$_id", "created_at": now}]}},
-                {"$set": {name: {"$literal": value} for name, value in content.items() if name != "_id"}},
-                {"$unset": [*gone, *([] if user_id else ["user_id"]), "ended_at"]},
-            ]
-            self.collection.update_one({"_id": sid}, update, upsert=True, session=session)
+            try:
+                self.collection.update_one(alive, update, upsert=True, session=session)
+            except DuplicateKeyError:
+                if not self.collection.replace_one(over, new, session=session).matched_count:
+                    self.collection.update_one(alive, update, upsert=True, session=session)
 
     def delete(self, sid: str) -> bool:
         """End a session: a record without a token goes, any other leaves a tombstone. Whether there was one."""
