@@ -84,6 +84,10 @@ class Wishes(t.NamedTuple):
         return not self.logs_in and (self.cleared or self.dismissed or self.user is UserChange.LOGOUT)
 
 
+#: Keys were written, and nothing else is wanted: what most requests end with that change anything.
+WRITES: t.Final = Wishes(changed=True, written=True)
+
+
 def plan(phase: Phase, wishes: Wishes, *, was_loaded: bool) -> Step:
     """The step for a session in *phase*; *was_loaded*: it had been found alive before it turned out gone."""
     match phase:

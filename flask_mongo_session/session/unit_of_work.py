@@ -20,7 +20,7 @@ from . import metadata
 from .draft import FRESH, SessionDraft
 from .lifetime import Policy
 from .overtaken import end_merged, end_overtaken, is_revoked, merge_writes
-from .plan import Step, UserChange, Wishes, plan
+from .plan import WRITES, Step, UserChange, Wishes, plan
 from .state import NOTHING, UNOPENED, CookieContent, Phase, SessionState, new_session_id, new_token
 from .writing import live, remember, renew, send, send_whole, weigh
 
@@ -111,9 +111,13 @@ class UnitOfWork:
     def _wishes(self, state: SessionState) -> Wishes:
         draft = self._draft
         values, intents, loaded = draft.values, draft.intents, state.phase is Phase.LOADED
+        written = bool(values.same) or list(values.changes.values()).count(REMOVE) < len(values.changes)
+        more = draft.user_touched or draft.merges or draft.rotation_may_follow or FRESH in values.changes
+        if written and values.changes and intents is NOTHING and not more:
+            return WRITES
+
         before, after = (draft.user_before, draft.user_after) if draft.user_touched else (None, None)
         changed = bool(values.changes or draft.merges or intents.permanent is not None or intents.deadline)
-        written = bool(values.same) or list(values.changes.values()).count(REMOVE) < len(values.changes)
         confirmed = loaded and (intents.confirm or FRESH in values.changes) and draft.confirmed
         whole = intents.cleared or intents.replaced
         fresh_from = {*values.changes, *values.same, *values.stored} if before != after or intents.cleared else ()
