@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import itertools
+import json
 import os
 import random
+import re
 import secrets
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from old_applications import COLLECTION, make_old, make_values, values_in
 pytestmark = pytest.mark.filterwarnings(r"ignore:datetime\.datetime\.utcnow:DeprecationWarning")
 
 UTC = dt.timezone.utc
+PAST = dt.datetime(2020, 1, 1, tzinfo=UTC)
 HERE = Path(__file__).parent
 
 
@@ -42,6 +46,12 @@ def store(database, count, **more):
 def migrate(app, *arguments):
     result = app.test_cli_runner().invoke(args=["sessions", "migrate", *arguments])
     return result.exit_code, result.output
+
+
+def doctor(app):
+    """What the doctor says of the migration, if it does."""
+    result = app.test_cli_runner().invoke(args=["sessions", "doctor", "--json"])
+    return next((row["message"] for row in json.loads(result.output) if row["name"] == "migration"), None)
 
 
 def test_nobody_notices(flask_session_app, new_app, restart, database, sessions):
@@ -104,6 +114,33 @@ def test_what_a_killed_run_left_is_not_stored_twice(new_app, restart, database, 
     assert sorted(record["user_id"] for record in sessions.find({"ended_at": None})) == ["0", "2"]
 
 
+def test_the_doctor_says_when_migration_can_end(flask_session_app, new_app, restart, database):
+    """Not while sessions have not moved, nor while a moved one has nothing but its old cookie."""
+    app = new_app("flask-session")
+    olds = [make_old(flask_session_app(), path=f"/login/{number}") for number in range(2)]
+    expired = store(database, 1)[0]
+    database[COLLECTION].update_one({"id": f"session:{expired}"}, {"$set": {"expiration": PAST}})
+
+    assert "2 live sessions have not moved" in doctor(app)
+    assert "have only their old cookie" not in doctor(app)
+    migrate(app)
+    assert "2 moved ones have only their old cookie" in doctor(app)
+    assert "have not moved" not in doctor(app)
+
+    for old in olds:
+        browser = restart(old, app)
+        browser.get("/user")  # brings our cookie
+        assert "moved ones have only their old cookie" in doctor(app)
+        browser.get("/user")  # shows it
+    assert "SESSION_MIGRATE_FROM can go" in doctor(app)
+
+
+def test_the_doctor_cannot_count_cookies(make_app):
+    """It says so; without migration it says nothing of it."""
+    assert "cookies cannot be counted" in doctor(make_app(SESSION_MIGRATE_FROM="cookie"))
+    assert doctor(make_app()) is None
+
+
 def test_what_was_revoked_before_stays_revoked(new_app, database, sessions):
     """It does not come to life by being moved."""
     app = new_app("flask-session")
@@ -122,6 +159,20 @@ def test_the_same_collection(make_app, database, sessions):
     assert "Moved 50 sessions" in migrate(app, "--batch-size", "7")[1]
     assert sessions.count_documents({}) == sessions.count_documents({"token": {"$exists": True}}) == 50
     assert "Moved 0 sessions of flask-session; skipped 0" in migrate(app)[1]
+
+
+def test_what_is_left_in_the_same_collection_can_be_removed(make_app, database, sessions):
+    """The documented filter finds every session that was not moved, and none of ours."""
+    page = (HERE.parent.parent / "docs" / "howto" / "migrating.md").read_text(encoding="utf-8")
+    old = ast.literal_eval(re.search(r"^old = ({.*})", page, re.MULTILINE)[1])
+    app = make_app(SESSION_MIGRATE_FROM="flask-session", SESSION_MIGRATE_COLLECT="sessions")
+    store(database, 3)
+    database[COLLECTION].rename("sessions")
+    migrate(app)
+    sessions.insert_one({"id": "session:x", "val": b"\x80\x04garbage", "expiration": PAST})
+
+    assert sessions.delete_many(old).deleted_count == 1
+    assert sessions.count_documents({}) == 3
 
 
 @pytest.mark.parametrize(

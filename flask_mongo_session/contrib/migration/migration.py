@@ -16,6 +16,7 @@ import datetime as dt
 import typing as t
 
 from flask_mongo_session import SessionTooLarge
+from flask_mongo_session.document import filters
 from flask_mongo_session.document.standing import GRACE, Missing, Standing
 from flask_mongo_session.web.old_cookie import Secret
 
@@ -23,7 +24,7 @@ from .bulk import BulkMigration
 from .mover import UNTIL, Mover
 from .old_session import Recognised, Source, Unreadable, secret_keys
 from .revoked import RevocationCheck
-from .stored import StoredSource
+from .stored import COUNT_SECONDS, StoredSource
 
 if t.TYPE_CHECKING:
     from flask import Flask
@@ -83,6 +84,20 @@ class SessionMigration:
                 return BulkMigration(app, self._repository, source, self.mover, self._revocations)
 
         return None
+
+    # -- what is left -------------------------------------------------------------------------------------------------
+
+    def unmoved(self) -> int:
+        """How many old sessions that are alive lie in their collections."""
+        stored = [source for source in self.sources if isinstance(source, StoredSource)]
+        return sum(source.count_live(self._repository) for source in stored)
+
+    def awaited(self) -> int:
+        """How many moved sessions nothing but the old cookie leads to: their browsers have not shown ours."""
+        now = self._repository.now()
+        chosen = {**filters.live(now), UNTIL: {"$gt": now + GRACE}}
+        with self._repository.connection.background_operation(COUNT_SECONDS):
+            return self._repository.collection.count_documents(chosen)
 
     # -- moving -------------------------------------------------------------------------------------------------------
 

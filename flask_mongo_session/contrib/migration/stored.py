@@ -71,6 +71,12 @@ class StoredSource:
         """The filter for all old sessions; never for ours, which may lie in the same collection."""
         return self._layout.old
 
+    def count_live(self, repository: SessionRepository) -> int:
+        """How many old sessions have not expired."""
+        with repository.connection.background_operation(COUNT_SECONDS):
+            chosen = {**self.everything, "expiration": {"$gt": repository.now()}}
+            return self.collection(repository).count_documents(chosen)
+
     def prepare(self, repository: SessionRepository) -> None:
         """Create the index that looking for one old session needs, which Flask-Session does without."""
         if self._layout.indexed is not None:
@@ -117,6 +123,8 @@ _OPTIONS: CodecOptions[dict[str, t.Any]] = CodecOptions(
     uuid_representation=UuidRepresentation.PYTHON_LEGACY,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
+#: Seconds that counting sessions without an index may take.
+COUNT_SECONDS = 60.0
 #: What the server says where there is such an index with other options.
 _INDEX_EXISTS = (85, 86)
 #: Seconds that building an index may take.

@@ -43,6 +43,8 @@ def examine_database(app: Flask, store: MongoSessionStore, config: SessionConfig
     for check_with_config in (_expiry_index, _sweeping):
         yield check_with_config(store, config)
     yield _user_key(app, store, config)
+    if migration := getattr(app.session_interface, "migration", None):
+        yield _migration(migration, config)
 
 
 def _encryption(store: MongoSessionStore) -> Result:
@@ -201,6 +203,20 @@ def _user_key(app: Flask, store: MongoSessionStore, config: SessionConfig) -> Re
             f"SESSION_USER_KEY = {suspects[0]!r}: without it a log-in brings no new token, and revoke_user finds none."
         ),
     )
+
+
+def _migration(migration: t.Any, config: SessionConfig) -> Result:
+    """Whether SESSION_MIGRATE_FROM can go: not while a visitor has nothing but an old cookie."""
+    unmoved, awaited = migration.unmoved(), migration.awaited()
+    seen = []
+    if unmoved:
+        seen.append(f"{unmoved:,} live sessions have not moved: 'flask sessions migrate' moves them.")
+    if awaited:
+        seen.append(f"{awaited:,} moved ones have only their old cookie: without SESSION_MIGRATE_FROM they are lost.")
+    if "cookie" in config.migrate_from:
+        seen.append("Sessions in cookies cannot be counted: wait for PERMANENT_SESSION_LIFETIME.")
+
+    return "migration", NOTE, " ".join(seen) or "every visitor has a cookie of ours: SESSION_MIGRATE_FROM can go."
 
 
 def _keys_of_nobody(store: MongoSessionStore) -> set[str]:
