@@ -59,6 +59,7 @@ def test_nobody_notices(flask_session_app, new_app, restart, database, sessions)
     app = new_app("flask-session")
     olds = [make_old(flask_session_app(), path=f"/login/{number}") for number in range(5)]
     code, output = migrate(app)
+    assert f"Moving sessions of flask-session from {database.name}.{COLLECTION}\n" in output
     assert (code, "Moved 5 sessions of flask-session; skipped 0" in output) == (0, True)
     assert database[COLLECTION].count_documents({}) == 0
     assert sessions.count_documents({}) == 5
@@ -92,7 +93,9 @@ def test_a_dry_run_only_counts(new_app, database, sessions):
 
     counted = "2 sessions of flask-session; skipped 1 (expired, empty, revoked, or moved before), refused 2."
     before = list(database[COLLECTION].find())
-    assert f"Would move {counted}" in migrate(app, "--dry-run")[1]
+    dry_run = migrate(app, "--dry-run")[1]
+    assert f"Counting sessions of flask-session in {database.name}.{COLLECTION}\n" in dry_run
+    assert f"Would move {counted}" in dry_run
     assert list(database[COLLECTION].find()) == before
     assert sessions.count_documents({}) == 0
     assert f"Moved {counted}" in migrate(app, "--batch-size", "2")[1]

@@ -59,6 +59,11 @@ class BulkMigration:
         self._keys = secret_keys(app)
         self._lifetimes = mover.lifetimes(app.permanent_session_lifetime)
 
+    @property
+    def place(self) -> str:
+        """Where they are: database and collection."""
+        return self._source.collection(self._repository).full_name
+
     def count(self) -> int:
         """How many old sessions there are."""
         with self._repository.connection.background_operation():

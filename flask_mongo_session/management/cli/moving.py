@@ -36,7 +36,8 @@ def migrate(*, names: tuple[str, ...], dry_run: bool, batch_size: int) -> None:
 
 def _move(name: str, bulk: t.Any, batch_size: int, *, dry_run: bool) -> None:
     counts: collections.Counter[str] = collections.Counter(moved=0, skipped=0, refused=0)
-    with click.progressbar(length=bulk.count(), label=f"Moving sessions of {name}") as bar:
+    doing = "Counting sessions of {} in {}" if dry_run else "Moving sessions of {} from {}"
+    with click.progressbar(length=bulk.count(), label=doing.format(name, bulk.place)) as bar:
         for batch in bulk.run(batch_size, dry_run=dry_run):
             counts.update(batch)
             bar.update(batch.total())
