@@ -197,7 +197,8 @@ def test_audit_shows_who_ended_what(app, run, put):
     assert [line.split()[2] for line in shown[1:2]] == ["sven"]
     assert f"all but {keep}" in shown[2]
     assert "revoke-user" in shown[2]
-    for words, count in ((["--user", "bob"], 1), (["--actor", "sven"], 1), (["--action", "revoke"], 1)):
+    actions = [(["--action", name], count) for name, count in (("revoke", 1), ("revoke_user", 2), ("revoke-user", 2))]
+    for words, count in ((["--user", "bob"], 1), (["--actor", "sven"], 1), *actions):
         assert len(json.loads(run("audit", "--json", *words).output)) == count
     assert len(json.loads(run("audit", "--json", "--since", "1h").output)) == 3
     assert json.loads(run("audit", "--json", "--until", "1h").output) == []

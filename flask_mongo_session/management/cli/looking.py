@@ -99,11 +99,18 @@ def export_user(*, user: str) -> None:
     print_json(extension().export_user(user))
 
 
+class _Action(click.Choice):  # type: ignore[type-arg] # generic in new versions of click alone
+    """What was done, by its name in the records, or as the command is typed and the table shows it."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(super().convert(value.replace("-", "_"), param, ctx))
+
+
 @command("audit")
 @click.option("--user", help="Only what was done to this user's sessions.")
 @click.option("--actor", help="Only what this user, or account, did.")
 @click.option("--session", "session_id", metavar="SESSION_ID", help="Only what was done to this session.")
-@click.option("--action", type=click.Choice(["revoke", "revoke_user", "revoke_all", "erase_user"]))
+@click.option("--action", type=_Action(["revoke", "revoke_user", "revoke_all", "erase_user"]))
 @since_option
 @until_option
 @_limit_option
