@@ -15,6 +15,7 @@ from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidOperati
 from flask_mongo_session.document.filters import TOMBSTONE_LIFE
 from flask_mongo_session.exceptions import SetupError
 from flask_mongo_session.mongo.connection import Connection
+from flask_mongo_session.mongo.reason import reason
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +118,12 @@ def _try_to_build(connection: Connection | None, collection: str, models: list[I
     except (PyMongoError, SetupError) as error:
         ending = isinstance(error, InvalidOperation) or not threading.main_thread().is_alive()
         if warn and not ending:  # closed client, embedded server on its way out: nobody has to do anything
-            reason = type(error).__name__
-            log.warning("Could not create indexes on %r (%s): run 'flask sessions indexes'.", collection, reason)
+            why = str(error).rstrip(".") if isinstance(error, SetupError) else reason(error)
+            log.warning(
+                "Could not create indexes on %r: %s. Once that is mended, run 'flask sessions indexes'.",
+                collection,
+                why,
+            )
         return isinstance(error, (ConnectionFailure, ConfigurationError))
 
     return False

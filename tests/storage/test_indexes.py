@@ -120,16 +120,16 @@ def joined_threads():
 
 
 def test_background_failure_is_a_warning(connection, sessions, caplog):
-    """An index that cannot be built is a warning that names the command, and no more."""
+    """An index that cannot be built is a warning that says why and names the command, and no more."""
     sessions.create_index("cart", unique=True, name="cart_1")
     with caplog.at_level(logging.WARNING), joined_threads():
         build_in_background(connection, "sessions", models(ShopSession))
 
+    assert "IndexKeySpecsConflict" in caplog.text
     assert "flask sessions indexes" in caplog.text
 
 
-@pytest.mark.usefixtures("caplog")
-def test_nothing_is_built_where_there_is_no_database():
+def test_nothing_is_built_where_there_is_no_database(caplog):
     """An application that was set up without one hears of it at its first use, not by a thread that fails."""
 
     def nowhere():
@@ -137,3 +137,5 @@ def test_nothing_is_built_where_there_is_no_database():
 
     with joined_threads():
         build_in_background(Connection(nowhere), "sessions", models())
+
+    assert "There is no database." in caplog.text
