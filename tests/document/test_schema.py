@@ -354,6 +354,27 @@ def test_increment_and_append_refused(full, change):
         full(change)
 
 
+def test_a_change_in_place_is_refused_after_the_view(make_app, sessions):
+    """Too late for the view to catch it: the error handler answers, and nothing of the request is saved."""
+    app = make_app(FullSession)
+
+    @app.route("/tags/<name>")
+    def tag(name):
+        session["text"] = name
+        session["tags"].append(name)
+        return "tagged"
+
+    app.register_error_handler(InvalidFieldValue, lambda error: (f"refused: {error}", 400))
+    browser = app.test_client()
+    assert browser.get("/tags/a").text == "tagged"
+
+    answer = browser.get("/tags/long")
+    assert answer.status_code == 400
+    assert "'tags'" in answer.text
+    record = sessions.find_one()
+    assert (record["tags"], record["text"]) == (["a"], "a")
+
+
 def test_stored_value_that_no_longer_fits(full, sessions):
     """A model may change its fields: what does not fit any more is read as it is stored, and can be replaced."""
     full(lambda: session.update(text="x", other=1))
