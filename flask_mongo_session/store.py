@@ -107,7 +107,8 @@ class MongoSessionStore:
 
         interval = cleanup_interval.total_seconds() if isinstance(cleanup_interval, dt.timedelta) else cleanup_interval
         self.sweeper = Sweeper(self._sweep, interval)
-        self._lease = Lease(self.connection, self.collection_name, interval)
+        #: Whose turn it is to sweep, and what workers tell each other beside it.
+        self.lease = Lease(self.connection, self.collection_name, interval)
         if connection is None:
             self.start()
 
@@ -180,7 +181,7 @@ class MongoSessionStore:
         self._record_sweep(count, time.monotonic() - began)
 
     def _record_sweep(self, count: int, seconds: float) -> None:
-        self._lease.record(count, seconds)
+        self.lease.record(count, seconds)
         self.repository.announce(signals.sessions_swept, count=count, seconds=seconds)
 
     def _batches(self, batch_size: int = BATCH_SIZE) -> t.Iterator[int]:
@@ -260,11 +261,13 @@ class MongoSessionStore:
 
     def sweeps(self) -> list[dict[str, t.Any]]:
         """The last sweeps of all workers, newest first: ``at``, ``count``, ``seconds``."""
-        return self._lease.runs()
+        return self.lease.runs()
 
     def _sweep(self, stopping: threading.Event) -> int | None:
         """The thread's work: only when it is this worker's turn, and only as long as it is."""
-        if not self._lease.acquire():
+        if rejected := self.repository.take_rejections():
+            self.lease.tell_rejected(rejected)
+        if not self.lease.acquire():
             return None
         if self._auto_index and indexes.are_gone(self.connection, self.collection_name, self._index_models()):
             self._build_indexes()
@@ -276,7 +279,7 @@ class MongoSessionStore:
             if stopping.is_set():
                 break
             if time.monotonic() - renewed > self.sweeper.interval / 2:
-                if not self._lease.still_ours():
+                if not self.lease.still_ours():
                     break
                 renewed = time.monotonic()
 

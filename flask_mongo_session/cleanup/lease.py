@@ -26,14 +26,15 @@ class Lease:
 
     def __init__(self, connection: Connection, collection: str, interval: float) -> None:
         self._connection = connection
-        self._name = f"{collection}_lease"
+        #: The collection that holds it.
+        self.name = f"{collection}_lease"
         self._interval = dt.timedelta(seconds=interval)
         self._fence: int | None = None
 
     @property
     def _collection(self) -> Collection[dict[str, t.Any]]:
         """Resolved at each use: nothing connects before the first, and a fork gives another one."""
-        return self._connection.collection(self._name)
+        return self._connection.collection(self.name)
 
     def acquire(self) -> bool:
         """Whether this worker's turn has come; nobody else's will in the same interval."""
@@ -61,6 +62,12 @@ class Lease:
         with self._connection.operation():
             run = {"at": self._connection.now(), "count": count, "seconds": round(seconds, 3)}
             change = {"$push": {"runs": {"$each": [run], "$slice": -20}}, "$setOnInsert": _UNCLAIMED}
+            self._collection.update_one({"_id": _LEASE_ID}, change, upsert=True)
+
+    def tell_rejected(self, count: int) -> None:
+        """Add to the number of cookies that all workers rejected."""
+        with self._connection.operation():
+            change = {"$inc": {"rejected": count}, "$setOnInsert": _UNCLAIMED}
             self._collection.update_one({"_id": _LEASE_ID}, change, upsert=True)
 
     def runs(self) -> list[dict[str, t.Any]]:

@@ -1,10 +1,8 @@
-"""What happens to sessions from one moment to the next, as far as the database alone can tell.
-
-Rejected cookies leave no trace there, and what one process announces by signals another does not hear.
-"""
+"""What happens to sessions from one moment to the next, as far as the database can tell."""
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import typing as t
 
@@ -29,6 +27,9 @@ class Beat(t.NamedTuple):
     created: int = 0
     ended: int = 0
     expired: int = 0
+    #: Cookies that led to no session, per second: a mean over a minute at least, since each process tells how many it
+    #: rejected when it looks whether it is to sweep. ``None`` where none does.
+    rejected: float | None = None
     #: Since the beat before; 0 for the first.
     seconds: float = 0.0
 
@@ -44,6 +45,9 @@ class Pulse:
         self._last: Beat | None = None
         self._floor: dt.datetime | None = None
         self._tombstones: int | None = 0
+        #: When how many cookies had been rejected in all; the first is the latest before the time of the mean.
+        self._rejected: collections.deque[tuple[dt.datetime, int]] = collections.deque()
+        self._mean_over = max(dt.timedelta(seconds=60), dt.timedelta(seconds=store.sweeper.interval))
 
     def beat(self) -> Beat:
         """Look now. Raises :exc:`SessionStoreUnavailable`; the next look then tells of the time since the last one."""
@@ -55,7 +59,8 @@ class Pulse:
             total = store.collection.estimated_document_count()
             answer = list(store.collection.aggregate(self._pipeline(now, before, floor, known_floor)))
 
-        sums = {name: sum(part.get(name, 0) for part in answer) for name in ("over", "old", "new", "expired", "seen")}
+        names = "over", "old", "new", "expired", "seen", "rejected"
+        sums = {name: sum(part.get(name, 0) for part in answer) for name in names}
         live = max(total - sums["over"], 0)
         expired = sums["expired"] if last else 0
         tombstones = sums["new"] if sums["seen"] < _MOST else None
@@ -67,8 +72,18 @@ class Pulse:
             ended = max(last.live - live - expired, 0)
 
         self._floor, self._tombstones = floor, tombstones
-        self._last = Beat(now, live, created, ended, expired, (now - before).total_seconds())
+        rejected = self._mean_rejected(now, sums["rejected"]) if self._store.sweeper.interval else None
+        self._last = Beat(now, live, created, ended, expired, rejected, (now - before).total_seconds())
         return self._last
+
+    def _mean_rejected(self, now: dt.datetime, total: int) -> float:
+        known = self._rejected
+        known.append((now, total))
+        while len(known) > 2 and known[1][0] <= now - self._mean_over:  # noqa: PLR2004 - the first and the last
+            known.popleft()
+
+        since, before = known[0]
+        return (total - before) / max(now - since, self._mean_over).total_seconds()
 
     def _pipeline(
         self, now: dt.datetime, before: dt.datetime, floor: dt.datetime, known_floor: dt.datetime
@@ -92,6 +107,7 @@ class Pulse:
             {"$match": {"expires_at": {"$lte": now}}},
             {"$count": "over"},
             {"$unionWith": {"coll": self._store.collection_name, "pipeline": late}},
+            {"$unionWith": {"coll": self._store.lease.name, "pipeline": [{"$project": {"rejected": 1}}]}},
         ]
 
 

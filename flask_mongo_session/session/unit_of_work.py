@@ -188,8 +188,7 @@ class UnitOfWork:
             state = state._replace(phase=Phase.SUPERSEDED)
         elif found.standing is Standing.GONE:
             state = state._replace(phase=Phase.GONE)
-            reason = found.reason.value if found.reason else None
-            self._repository.announce(signals.session_rejected, sid=cookie.sid, reason=reason)
+            self._repository.rejected(cookie.sid, found.reason.value if found.reason else None)
         elif not (draft.intents.cleared or draft.intents.replaced):
             weigh(draft, self._repository, found.record or {}, draft.values.changes)
             self._weighed = True

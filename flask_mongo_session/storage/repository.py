@@ -6,6 +6,7 @@ What is not live is not found, by any of them. Every exception but those about t
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import logging
 import typing as t
@@ -37,6 +38,8 @@ _TOO_LARGE = (10334, 17419, 17420)
 _NOT_COMPUTABLE = (2, 14, 241, 16554, 28664, 40400)
 #: Bytes that MongoDB allows for one document.
 _MAX_DOCUMENT = 16 * 1024 * 1024
+#: Rejected cookies that are counted at most until they are told to the database.
+_MOST_REJECTED = 100_000
 
 
 class Found(t.NamedTuple):
@@ -63,6 +66,8 @@ class SessionRepository:
         self.mapper = mapper
         self.max_size = max_size
         self._sender: weakref.ref[t.Any] | None = None
+        #: One item for each cookie that was rejected and not told yet; a deque, since adding to it needs no lock.
+        self._rejections: collections.deque[None] = collections.deque(maxlen=_MOST_REJECTED)
 
     @property
     def collection(self) -> Collection[dict[str, t.Any]]:
@@ -93,6 +98,19 @@ class SessionRepository:
         if signal.receivers:
             sender = self._sender() if self._sender else None
             signals.announce(signal, self if sender is None else sender, **arguments)
+
+    def rejected(self, sid: str | None, reason: str | None) -> None:
+        """Count and announce a cookie that leads to no session; *sid* is ``None`` for one that is not ours."""
+        self._rejections.append(None)
+        self.announce(signals.session_rejected, sid=sid, reason=reason)
+
+    def take_rejections(self) -> int:
+        """How many cookies were rejected since this was asked last."""
+        count = len(self._rejections)
+        for _ in range(count):
+            self._rejections.popleft()
+
+        return count
 
     # -- finding ----------------------------------------------------------------------------------------------------
 

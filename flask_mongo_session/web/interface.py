@@ -21,7 +21,7 @@ from flask_mongo_session.session.draft import SessionDraft
 from flask_mongo_session.session.lifetime import Policy
 from flask_mongo_session.session.limit import SessionLimit
 from flask_mongo_session.session.session import ServerSideSession, draft_of
-from flask_mongo_session.session.state import Phase, SessionState
+from flask_mongo_session.session.state import Phase
 from flask_mongo_session.session.unit_of_work import Outcome, UnitOfWork
 from flask_mongo_session.storage.repository import SessionRepository
 from flask_mongo_session.storage.user_sessions import UserSessions
@@ -147,8 +147,9 @@ class MongoSessionInterface(SessionInterface):
             self._failed_before(app, session, response)
             return
 
-        if draft.state.reason is not None:
-            self._announce_rejection(draft.state)
+        reason = draft.state.reason
+        if reason is not None:
+            self.repository.rejected(draft.state.cookie.sid if draft.state.cookie else None, reason.value)
         source = t.cast("RequestSource", draft.source)
         policy = self._policy
         if policy is None or self._policy_from != _policy_from(app.config):
@@ -209,10 +210,6 @@ class MongoSessionInterface(SessionInterface):
         )
         self._policy_from = _policy_from(app.config)
         return self._policy
-
-    def _announce_rejection(self, state: SessionState) -> None:
-        sid, reason = state.cookie.sid if state.cookie else None, state.reason.value if state.reason else None
-        self.repository.announce(signals.session_rejected, sid=sid, reason=reason)
 
     # -- cookie -------------------------------------------------------------------------------------------------------
 

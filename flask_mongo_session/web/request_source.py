@@ -62,8 +62,8 @@ class RequestSource:
         content = signer.read(value)
         if content is None and interface.migration is not None:
             content = self._other_cookie(signer, interface.migration)
-        if content is None and signals.session_rejected.receivers:
-            interface.repository.announce(signals.session_rejected, sid=None, reason="forged")
+        if content is None:
+            interface.repository.rejected(None, "forged")
         return content
 
     def _other_cookie(self, signer: CookieSigner, migration: Migration) -> CookieContent | None:

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
 from bson import DatetimeMS
+from flask import session
 
 from flask_mongo_session import new_session_id
 from flask_mongo_session.management.pulse import Pulse
@@ -250,6 +252,28 @@ def test_a_pulse_tells_what_happened(app, store, put, commands):
     assert pulse.beat()[1:5] == (3, 0, 0, 0)
 
 
+def test_a_pulse_tells_how_many_cookies_were_rejected(make_app):
+    """Forged, and of sessions that are over: of all processes, once they have looked whether to sweep."""
+    workers = [make_app(SESSION_CLEANUP_INTERVAL=3_600) for _ in range(2)]
+    pulse = Pulse(workers[0].extensions["mongo_session"].store)
+    assert pulse.beat().rejected == 0
+
+    for app in workers:
+        app.add_url_rule("/user", view_func=lambda: session.setdefault("user_id", "ada"))
+        browser = app.test_client()
+        browser.get("/user")
+        app.extensions["sessions"].store.collection.delete_many({})
+        browser.get("/user")
+        browser.set_cookie("session", "forged")
+        for path in ("/user", "/nowhere"):
+            browser.get(path)
+    assert pulse.beat().rejected == 0
+
+    for app in workers:
+        app.extensions["mongo_session"].store._sweep(threading.Event())
+    assert pulse.beat().rejected * 3_600 == pytest.approx(2 * 2)
+
+
 def test_a_pulse_after_the_end_of_very_many(app, store, put, monkeypatch):
     """It looks at a bounded number of records, and still tells how many were ended."""
     monkeypatch.setattr("flask_mongo_session.management.pulse._MOST", 10)
@@ -268,8 +292,8 @@ def test_watch_prints_a_line_a_second(run, put):
     put()
     head, line = run("watch", "--lines", "1").output.splitlines()
 
-    assert head.split() == ["UTC", "live", "created/s", "ended/s", "expired/s"]
-    assert line.split()[1:] == ["1", "0", "0", "0"]
+    assert head.split() == ["UTC", "live", "created/s", "ended/s", "expired/s", "rejected/s"]
+    assert line.split()[1:] == ["1", "0", "0", "0", "-"]
 
 
 def test_watch_ends_with_ctrl_c(mongo_server, database, tmp_path):
@@ -293,7 +317,7 @@ def test_watch_ends_with_ctrl_c(mongo_server, database, tmp_path):
     ) as process:
         try:
             assert process.stdout.readline().split()[0] == "UTC"
-            assert process.stdout.readline().split()[1:] == ["0", "0", "0", "0"]
+            assert process.stdout.readline().split()[1:] == ["0", "0", "0", "0", "-"]
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=20)
         finally:

@@ -147,8 +147,8 @@ def test_ended_sessions_are_none(app, run, log_in, store):
 
 def test_stats_tells_of_the_last_sweeps(run, store):
     """What sweeping did is in the table."""
-    store._lease.acquire()
-    store._lease.record(7, 0.5)
+    store.lease.acquire()
+    store.lease.record(7, 0.5)
 
     assert "7 in 0.5 s" in run("stats").output
 

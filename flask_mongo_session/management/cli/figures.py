@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import typing as t
 
 import click
 
@@ -38,9 +37,10 @@ def stats(*, as_json: bool) -> None:
 @command("watch")
 @click.option("--lines", type=click.IntRange(min=1), help="End after so many lines; else with Ctrl-C.")
 def watch(*, lines: int | None) -> None:
-    """Tell once a second how many sessions are live, and how many were created, ended and expired.
+    """Tell once a second how many sessions are live, and how many were created, ended, expired and rejected.
 
-    Rejected cookies leave no trace in the database: the signal session_rejected tells of them, in each process.
+    Rejected are forged cookies and those of sessions that are over, as the mean of a minute: each process tells of
+    them once in SESSION_CLEANUP_INTERVAL, and not at all where that is 0.
     """
     pulse, written = Pulse(extension().store), 0
     try:
@@ -62,11 +62,16 @@ def _print_beat(pulse: Pulse) -> None:
         return
 
     if not beat.seconds:
-        click.echo(f"{'UTC':8}  {'live':>10}  {'created/s':>9}  {'ended/s':>9}  {'expired/s':>9}")
+        click.echo(f"{'UTC':8}  {'live':>10}  {'created/s':>9}  {'ended/s':>9}  {'expired/s':>9}  {'rejected/s':>10}")
         return
     rates = "  ".join(f"{_rate(count, beat):>9}" for count in (beat.created, beat.ended, beat.expired))
-    click.echo(f"{beat.at:%H:%M:%S}  {beat.live:>10}  {rates}")
+    rejected = "-" if beat.rejected is None else _number(beat.rejected)
+    click.echo(f"{beat.at:%H:%M:%S}  {beat.live:>10}  {rates}  {rejected:>10}")
 
 
-def _rate(count: t.Any, beat: Beat) -> str:
-    return f"{count / beat.seconds:.1f}".removesuffix(".0")
+def _rate(count: int, beat: Beat) -> str:
+    return _number(count / beat.seconds)
+
+
+def _number(rate: float) -> str:
+    return f"{rate:.1f}".removesuffix(".0")
