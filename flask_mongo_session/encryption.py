@@ -110,10 +110,6 @@ class Sealer:
         """All of ``data``, sealed."""
         return {field: self.seal(sid, field, value) for field, value in data.items()}
 
-    def open_all(self, sid: str, data: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """All of ``data``, opened; raises :exc:`DamagedDocument` for the first value that does not open."""
-        return {field: self.open(sid, field, sealed) for field, sealed in data.items()}
-
     def _take(self, keys: t.Sequence[Key]) -> None:
         ring = [_key_bytes(position, key) for position, key in enumerate(keys)]
         if not ring:

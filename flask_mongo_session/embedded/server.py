@@ -60,11 +60,6 @@ _OPTIONS = (
 )
 
 
-def is_embedded(uri: str) -> bool:
-    """Whether *uri* asks for a server of our own: ``embedded:`` or ``embedded:folder``."""
-    return uri.startswith(_SCHEME)
-
-
 def embedded_server(uri: str) -> EmbeddedServer:
     """The process's one server for the folder that *uri* names, its folder in use from now on; does not start it.
 

@@ -23,7 +23,7 @@ import flask_mongo_session
 from flask_mongo_session.embedded import binary as mongod
 from flask_mongo_session.embedded import server as embedded
 from flask_mongo_session.embedded.binary import find_mongod
-from flask_mongo_session.embedded.server import EmbeddedServer, embedded_server, is_embedded
+from flask_mongo_session.embedded.server import EmbeddedServer, embedded_server
 from flask_mongo_session.exceptions import EmbeddedServerError
 
 try:
@@ -214,13 +214,6 @@ def count_up(uri):
 
 
 # Finding it.
-
-
-def test_an_embedded_uri_is_told_by_its_scheme():
-    """Only URIs that start with ``embedded:`` are for us."""
-    assert is_embedded("embedded:")
-    assert is_embedded("embedded:./folder")
-    assert not is_embedded("mongodb://localhost")
 
 
 def test_the_environment_names_the_binary(tmp_path, monkeypatch):
