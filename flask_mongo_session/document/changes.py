@@ -139,36 +139,33 @@ def update_of(changes: Changes, path: Path, fields: t.Mapping[str, t.Any]) -> di
 
 
 def pipeline_of(changes: Changes, path: Path, fields: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """The same as a pipeline, whose cost does not grow with the square of the changes."""
+    """The same as a pipeline: its cost does not grow with the square of the changes, and new keys keep their order."""
     stage: dict[str, t.Any] = {name: {"$literal": value} for name, value in fields.items() if value is not None}
-    free: dict[str, t.Any] = {}
-    computed: dict[str, t.Any] = {}
-    computed_free: dict[str, t.Any] = {}
+    free: dict[str, Assign | Add | Push] = {}
     removed = [name for name, value in fields.items() if value is None]
     for key, operation in changes.items():
         place = path(key)
-        name = place[len(_DATA) :] if place.startswith(_DATA) else ""
-        match operation:
-            case Assign(encoded) if name:
-                free[name] = encoded
-            case Assign(encoded):
-                stage[place] = {"$literal": encoded}
-            case Remove():
-                removed.append(place)
-            case _ if name:
-                computed_free[name] = _computation(operation, f"$$data.{name}")
-            case _:
-                computed[place] = _computation(operation, f"${place}")
+        if isinstance(operation, Remove):
+            removed.append(place)
+        elif place.startswith(_DATA):
+            free[place[len(_DATA) :]] = operation
+        else:
+            stage[place] = _expression(operation, f"${place}")
 
     if free:
-        stage["data"] = {"$mergeObjects": ["$data", {"$literal": free}]}
-    if computed_free:
-        # The server finds fields of a copy by a hash map; in what is stored, it walks through all of them for each
-        # one that is not there.
-        merged = {"$mergeObjects": ["$$data", computed_free]}
-        computed["data"] = {"$let": {"vars": {"data": {"$mergeObjects": ["$data"]}}, "in": merged}}
-    stages: list[tuple[str, t.Any]] = [("$set", stage), ("$set", computed), ("$unset", removed)]
+        stage["data"] = _merged(free)
+    stages: list[tuple[str, t.Any]] = [("$set", stage), ("$unset", removed)]
     return [{operator: operand} for operator, operand in stages if operand]
+
+
+def keeps_order(changes: Changes, path: Path, stored: t.Container[str]) -> bool:
+    """Whether :func:`update_of` leaves free-form keys that are not yet *stored* in the order in which they came.
+
+    The server adds the new fields of one update by name, those made of digits by number.
+    """
+    new = [path(key) for key, operation in changes.items() if operation is not REMOVE and key not in stored]
+    free = [place for place in new if place.startswith(_DATA)]
+    return free == sorted(free) and not any(place[len(_DATA) :].isdigit() for place in free)
 
 
 _DATA = "data."
@@ -198,8 +195,23 @@ def _push(push: Push) -> dict[str, t.Any]:
     return each
 
 
-def _computation(operation: Add | Push, value: str) -> dict[str, t.Any]:
+def _merged(free: dict[str, Assign | Add | Push]) -> dict[str, t.Any]:
+    """The document of free-form keys after these operations, by field name."""
+    assigned = {name: operation.encoded for name, operation in free.items() if isinstance(operation, Assign)}
+    if len(assigned) == len(free):
+        return {"$mergeObjects": ["$data", {"$literal": assigned}]}
+
+    # The server finds fields of a copy by a hash map; in what is stored, it walks through all of them for each one
+    # that is not there.
+    new = {name: _expression(operation, f"$$data.{name}") for name, operation in free.items()}
+    copied = {"data": {"$mergeObjects": ["$data"]}}
+    return {"$let": {"vars": copied, "in": {"$mergeObjects": ["$$data", new]}}}
+
+
+def _expression(operation: Assign | Add | Push, value: str) -> dict[str, t.Any]:
     """The new value, computed from the one that the expression *value* finds."""
+    if isinstance(operation, Assign):
+        return {"$literal": operation.encoded}
     if isinstance(operation, Push):
         return _concatenation(value, operation)
 

@@ -13,7 +13,7 @@ from bson.objectid import ObjectId
 from flask_mongo_session.exceptions import DamagedDocument, EncryptionUnsupported, UnreadableValue
 
 from . import codec, raw_batches
-from .changes import ABSENT, WIDE, Assign, Changes, Push, Remove, pipeline_of, update_of
+from .changes import ABSENT, REMOVE, WIDE, Assign, Changes, Push, Remove, keeps_order, pipeline_of, update_of
 from .lookalike import Real
 from .record import Document, StoredSession
 
@@ -114,18 +114,20 @@ class DocumentMapper:
 
         return document
 
-    def update(self, sid: str, changes: Changes, fields: Fields) -> Update:
+    def update(self, sid: str, changes: Changes, fields: Fields, stored: t.Container[str] = ()) -> Update:
         """The update that stores just the changed keys, and the metadata in *fields*.
 
-        Beyond :data:`WIDE` keys a pipeline, since the server's work for one operation a key grows with their square.
+        Beyond :data:`WIDE` keys a pipeline, since the server's work for one operation a key grows with their square;
+        also where keys that are not yet *stored* would not keep their order otherwise.
         """
         if self._sealer is not None:
             changes = self._sealed(sid, changes, self._sealer)
         if self.schema.declared:
             fields = {**fields, **dict.fromkeys(self.schema.stale_paths(changes))}
-        make = update_of if len(changes) <= WIDE else pipeline_of
 
-        return make(changes, self.schema.path, fields)
+        path, written = self.schema.path, len(changes) - [*changes.values()].count(REMOVE)
+        wide = len(changes) > WIDE or (written > 1 and not keeps_order(changes, path, stored))
+        return pipeline_of(changes, path, fields) if wide else update_of(changes, path, fields)
 
     def growth(self, changes: Changes, stored: t.Mapping[str, t.Any]) -> int:
         """Bytes by which *changes* make a record that holds the values *stored* grow at most, metadata aside."""

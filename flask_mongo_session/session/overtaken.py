@@ -8,7 +8,7 @@ import typing as t
 
 from flask_mongo_session import signals
 from flask_mongo_session.document import filters
-from flask_mongo_session.document.changes import Changes
+from flask_mongo_session.document.changes import Assign, Changes
 from flask_mongo_session.document.standing import Standing
 from flask_mongo_session.exceptions import MongoSessionError
 from flask_mongo_session.storage.marks import UNDER_WAY, Marks
@@ -118,9 +118,8 @@ def _end_one_merged(merge: Merge, draft: SessionDraft, repository: SessionReposi
         found = draft.source.find(sid, merge.token)
         if found.standing is not Standing.LIVE or found.record is None:
             return
-        news, changes = merge.news(context.mapper, found.record), Changes()
-        for key in news.keys() - {*context.user_keys, FRESH}:
-            changes.assign(key, news[key])
+        news = merge.news(context.mapper, found.record)
+        changes = Changes({key: Assign(value) for key, value in news.items()}).without({*context.user_keys, FRESH})
         update = context.mapper.update(draft.sid, changes, {})
         if update and not repository.update(live(draft, now), update):
             return

@@ -254,7 +254,7 @@ class UnitOfWork:
             fields.update(expires_at=self._policy.expiry(now, deadline), touched_at=now, **self._device())
 
         if len(changes) <= WIDE or not send_whole(draft, repository, chosen, fields):
-            update = draft.context.mapper.update(chosen["_id"], changes, fields)
+            update = draft.context.mapper.update(chosen["_id"], changes, fields, draft.values.stored)
             if not update:
                 return Outcome.UNKNOWN
             if not send(draft, repository, chosen, update, weighed=self._weighed):
@@ -322,12 +322,12 @@ class UnitOfWork:
         fields.update(self._device())
         self._renewing = renewed
         chosen = {**filters.one_live(cookie.sid, cookie.hashed, now), "deadline": known}
-        wide = len(draft.values.changes) > WIDE and not wishes.whole
+        values, wide = draft.values, len(draft.values.changes) > WIDE and not wishes.whole
         if not (wide and send_whole(draft, repository, chosen, fields)):
             if wishes.whole:
-                whole = mapper.replacement(cookie.sid, draft.values.written_so_far(), fields)
+                whole = mapper.replacement(cookie.sid, values.written_so_far(), fields)
                 repository.check_fits(codec.size(whole))
-            update: Update = whole if wishes.whole else mapper.update(cookie.sid, draft.values.changes, fields)
+            update: Update = whole if wishes.whole else mapper.update(cookie.sid, values.changes, fields, values.stored)
             if not send(draft, repository, chosen, update, weighed=self._weighed or wishes.whole):
                 return None
 

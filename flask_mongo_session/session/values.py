@@ -146,7 +146,7 @@ class TrackedValues:
         if self.looking:
             self.looked_at = None  # all of them
         self.keep_changed_defaults()
-        every = dict.fromkeys((*self.stored, *self._known, *self.changes))
+        every = dict.fromkeys((*self.stored, *self.changes, *self._known))
         return [key for key in every if self.get(key) is not ABSENT]
 
     def _look_at(self, key: str) -> None:

@@ -8,6 +8,7 @@ import bson
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from mongoengine import IntField
 from pymongo.errors import WriteError
 
 from flask_mongo_session.document.changes import (
@@ -193,10 +194,56 @@ def test_more_than_a_hundred_keys(carry_out, operations):
 def test_a_hundred_keys_go_one_by_one():
     """A pipeline begins where its price is worth it, and however many keys one update names."""
     changes = Changes({key: Assign(1) for key in filler(WIDE)})
-    mapper = DocumentMapper(Schema({}))
-    assert isinstance(mapper.update("sid", changes, {}), dict)
+    mapper, stored = DocumentMapper(Schema({})), filler()
+    assert isinstance(mapper.update("sid", changes, {}, stored), dict)
     changes.assign("one more", 1)
-    assert isinstance(mapper.update("sid", changes, {}), list)
+    assert isinstance(mapper.update("sid", changes, {}, stored), list)
+
+
+NAMES = st.text(max_size=2) | st.sampled_from(["9", "10", "a", "B", "_id", "a.b", "a-b", "$a"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(NAMES, st.sampled_from(["assign", "add", "append", "remove"]), max_size=5),
+    st.lists(NAMES, max_size=3, unique=True),
+    st.sampled_from([0, WIDE + 1]),
+)
+@example({"b": "add", "c": "append", "a": "assign"}, ["z"], 0)
+@example({"10": "assign", "9": "assign"}, [], 0)
+@example({"b": "add", "a": "assign"}, [], WIDE + 1)
+def test_new_keys_keep_their_order(carry_out, kinds, stored, more):
+    """They follow those that are stored, in the order in which they came, whether the request knows those or not."""
+    changes = Changes()
+    for key, kind in {**kinds, **dict.fromkeys(filler(more), "assign")}.items():
+        arguments = {"assign": (1,), "add": (1,), "append": (1, None), "remove": ()}
+        getattr(changes, kind)(key, *arguments[kind])
+    before = {field_name(key): [] if kinds.get(key) == "append" else 0 for key in stored}
+    wanted = [key for key in dict.fromkeys([*stored, *changes]) if kinds.get(key) != "remove"]
+
+    mapper = DocumentMapper(Schema({}))
+    for known in ([], stored):
+        update = mapper.update("sid", changes, {}, known)
+        assert not update or [*by_key(carry_out(lambda *_, update=update: update, before, changes))] == wanted
+
+
+@pytest.mark.parametrize(
+    ("keys", "stored", "fields", "form"),
+    [
+        (["b"], [], {}, dict),
+        (["a", "b"], [], {}, dict),
+        (["b", "a"], [], {}, list),
+        (["b", "a"], ["b"], {}, dict),
+        (["9", "10"], [], {}, list),
+        (["b", "a"], [], {"a": IntField(db_field="a")}, dict),
+    ],
+)
+def test_a_pipeline_only_where_the_order_asks_for_it(keys, stored, fields, form):
+    """The everyday update names its keys one by one. Declared keys have no order."""
+    mapper = DocumentMapper(Schema(fields))
+    changes = Changes({**dict.fromkeys(keys, Assign(1)), "_removed": REMOVE})
+
+    assert isinstance(mapper.update("sid", changes, {}, stored), form)
 
 
 STORED = {

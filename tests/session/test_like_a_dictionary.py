@@ -19,6 +19,7 @@ from flask_mongo_session.session.state import CookieContent, Phase
 from flask_mongo_session.session.unit_of_work import UnitOfWork
 
 UTC = dt.timezone.utc
+DECLARED = ("theme", "count", "total", "cart", "seen", "settings")
 DEFAULTS = {"theme": "light", "count": 0, "cart": [1], "seen": [], "settings": {"a": [1]}}
 
 
@@ -57,6 +58,8 @@ VALUES = {
     "$set": ANYTHING,
     "list": st.lists(ANYTHING, max_size=4),
     "number": st.integers(-5, 5) | st.floats(-9, 9),
+    "10": ANYTHING,
+    "9": ANYTHING,
 }
 KEYS = st.sampled_from([*VALUES])
 ITEMS = {"seen": st.text(max_size=3), "list": ANYTHING, "cart": st.integers(0, 9)}
@@ -90,10 +93,17 @@ OPERATIONS = st.one_of(
 
 
 class Dictionary(dict):
-    """What the session is compared with: a dictionary that answers with defaults, each request with its own copies."""
+    """What the session is compared with: a dictionary that answers with defaults, each request with its own copies.
 
-    def __init__(self):
-        self.handed_out = {}
+    A stored key that is removed and assigned again keeps its place, and declared keys have none: they come last here.
+    """
+
+    def __init__(self, stored=()):
+        self.handed_out, self.stored = {}, stored
+
+    def __iter__(self):
+        in_place = dict.fromkeys(key for key in (*self.stored, *super().__iter__()) if key in self)
+        return iter([key for key in in_place if key not in DECLARED] + [key for key in in_place if key in DECLARED])
 
     def __missing__(self, key):
         return self.handed_out.setdefault(key, copy.deepcopy(DEFAULTS[key]))
@@ -124,7 +134,7 @@ class Dictionary(dict):
 
     def reloaded(self):
         """The same in another request."""
-        other = Dictionary()
+        other = Dictionary([*self])
         other.update(copy.deepcopy({**self}))
         return other
 
@@ -177,8 +187,13 @@ def settled(mapping):
 
 
 def items_of(mapping):
-    """Keys with their values; the order of keys is that of the stored document."""
+    """Keys with their values."""
     return sorted(map(repr, mapping.items()))
+
+
+def free_keys(mapping):
+    """The free-form keys in their order, and how many there are of all."""
+    return [key for key in mapping if key not in DECLARED], len(mapping)
 
 
 DEEDS = {
@@ -195,7 +210,7 @@ DEEDS = {
     "get": lambda mapping, key: mapping.get(key, "nothing"),
     "[]": lambda mapping, key: mapping[key],
     "in": lambda mapping, key: key in settled(mapping),
-    "iterate": lambda mapping: sorted(settled(mapping)),
+    "iterate": lambda mapping: free_keys(settled(mapping)),
     "len": lambda mapping: len(settled(mapping)),
     "copy": lambda mapping: items_of(settled(mapping).copy()),
     "|": lambda mapping: items_of({"n": 0} | (settled(mapping) | {"m": 1})),
@@ -258,7 +273,7 @@ def store(database):
 def compare(store, operations):
     """Do all of them to a session and to a dictionary; they answer alike, and hold the same in the end."""
     visits, model = Visits(store), Dictionary()
-    for operation in [*operations, ("next request",), ("copy",)]:
+    for operation in [*operations, ("next request",), ("copy",), ("iterate",)]:
         if operation[0] == "next request":
             model.settle()
             visits.save()
@@ -279,7 +294,7 @@ def checked(examples, least, most):
 
 @checked(40, 0, 40)
 def test_any_operations(store, operations):
-    """In place, defaults, append, increment, pop, del, update, ``|=``, iteration, over requests: as a dictionary."""
+    """In place, defaults, append, increment, pop, del, update, ``|=``, order, over requests: as a dictionary."""
     compare(store, operations)
 
 

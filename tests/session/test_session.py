@@ -356,6 +356,27 @@ def test_append_then_change(desk):
     assert desk.data(session)["l"] == [9, 2, 3]
 
 
+ORDERED = {
+    "assigned": lambda session: session.update(z=1, b=1, c=1),
+    "counted": lambda session: (session.increment("z"), session.append("b", 1), session.update(c=1)),
+    "logged in": lambda session: session.update(z=1, user_id="7", b=1),
+    "regenerated": lambda session: (session.regenerate(), session.update(z=1, b=1)),
+    "after a clear": lambda session: (session.clear(), session.update(z=1, b=1)),
+    "written whole": lambda session: (session.update(z=1, b=1), setattr(session, "modified", True)),
+}
+
+
+@pytest.mark.parametrize("write", ORDERED.values(), ids=ORDERED)
+def test_key_order_survives_a_reload(desk, session, write):
+    """New keys follow those that were there, in the order in which they came, in every kind of save."""
+    write(session)
+    desk.save(session)
+    shown = list(session)
+
+    assert list(desk.open(session.token)) == shown
+    assert [key for key in shown if key in ("z", "user_id", "b")] in (["z", "b"], ["z", "user_id", "b"])
+
+
 @pytest.mark.parametrize("by", [True, "1", None, 1j, dt.timedelta(1)])
 def test_increment_by_no_number(desk, by):
     """Only numbers are added."""
