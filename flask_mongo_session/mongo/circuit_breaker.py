@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
 from pymongo.errors import PyMongoError
 
 from flask_mongo_session.exceptions import SessionStoreUnavailable
 
+from .clock import boottime
 from .reason import reason
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ OUTAGE_SECONDS = 10.0
 class CircuitBreaker:
     """Answers for a database that failed several times in a row, so that requests do not queue up behind it.
 
-    Half a second later one operation may try; the others go on being refused until it is back.
+    Half a second later one operation may try; the others go on being refused until it is back. Times are readings of
+    :func:`boottime`, which a test that stops the clock does not leave in a faked future.
     """
 
     def __init__(self, trial_seconds: float) -> None:
@@ -46,7 +47,7 @@ class CircuitBreaker:
     @property
     def open(self) -> bool:
         """Whether an operation would be refused right now."""
-        return self.failures >= BREAKER_FAILURES and time.monotonic() < self._refuse_until
+        return self.failures >= BREAKER_FAILURES and boottime() < self._refuse_until
 
     def enter(self) -> None:
         """Let an operation begin, or raise :exc:`SessionStoreUnavailable` at once."""
@@ -56,7 +57,7 @@ class CircuitBreaker:
         with self._lock:
             if self.open:
                 raise SessionStoreUnavailable
-            self._refuse_until = time.monotonic() + self._trial_seconds
+            self._refuse_until = boottime() + self._trial_seconds
 
     def succeeded(self) -> None:
         """The database answered."""
@@ -64,7 +65,7 @@ class CircuitBreaker:
             return
         self.closed = True
         if self.failures:
-            self.failures, self._recovered = 0, time.monotonic()
+            self.failures, self._recovered = 0, boottime()
             if self._announced:
                 log.info("The session store answers again.")
                 self._announced = False
@@ -77,7 +78,7 @@ class CircuitBreaker:
         """
         if began < self._recovered:
             return
-        now = time.monotonic()
+        now = boottime()
         if not self.failures and now >= self._quiet_until:
             log.warning("The session store is unavailable: %s: %s", type(error).__name__, reason(error))
             self._announced, self._quiet_until = True, now + OUTAGE_SECONDS

@@ -21,7 +21,7 @@ from pymongo.errors import (
 from flask_mongo_session.exceptions import SessionStoreUnavailable
 
 from .circuit_breaker import CircuitBreaker
-from .clock import DatabaseClock
+from .clock import DatabaseClock, boottime
 from .retry import Client, await_server
 
 if t.TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Operation:
         if self._background or not target.breaker.closed:
             self._enter_carefully()
         else:
-            self._began = time.monotonic()
+            self._began = boottime()
             self._limit.__enter__()
 
         try:
@@ -103,7 +103,7 @@ class Operation:
         """Wait for a server first, since nothing says that there is one."""
         target = self._target
         target.breaker.enter()
-        self._began = time.monotonic()
+        self._began = boottime()
         try:
             client = target.client  # may take its time to start, where the server is an embedded one
         except PyMongoError as error:
@@ -111,10 +111,10 @@ class Operation:
             self.__exit__(type(error), error, error.__traceback__)
             raise
 
-        self._began = time.monotonic()
+        self._began = boottime()
         self._limit.__enter__()
         try:
-            await_server(client, self._began + target.timeout)
+            await_server(client, time.monotonic() + target.timeout)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -139,7 +139,7 @@ class Operation:
                 self._tell_breaker(failure)
 
         for observe in target.observers:
-            observe(time.monotonic() - self._began, failure, background=self._background)
+            observe(boottime() - self._began, failure, background=self._background)
         if failure is not None:
             raise SessionStoreUnavailable from failure
 

@@ -8,10 +8,12 @@ import time
 
 import pymongo
 import pytest
+from freezegun import freeze_time
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 
 from flask_mongo_session.exceptions import SessionStoreUnavailable
-from flask_mongo_session.mongo.circuit_breaker import BREAKER_FAILURES, CircuitBreaker
+from flask_mongo_session.mongo.circuit_breaker import BREAKER_FAILURES, BREAKER_SECONDS, CircuitBreaker
+from flask_mongo_session.mongo.clock import boottime
 from flask_mongo_session.mongo.connection import Connection
 
 GONE = AutoReconnect("gone")
@@ -26,7 +28,7 @@ def connection(server):
 
 def break_it(breaker, times=BREAKER_FAILURES):
     for _ in range(times):
-        breaker.failed(GONE, time.monotonic())
+        breaker.failed(GONE, boottime())
 
 
 def attempt(connection, error=None):
@@ -98,7 +100,7 @@ def test_success_closes_it():
 
 def test_a_failure_from_before_the_recovery_does_not_count(caplog):
     """An operation that hung since the outage neither opens the breaker again nor announces another outage."""
-    breaker, began = CircuitBreaker(2), time.monotonic()
+    breaker, began = CircuitBreaker(2), boottime()
     break_it(breaker)
     breaker.succeeded()
     caplog.clear()
@@ -110,12 +112,28 @@ def test_a_failure_from_before_the_recovery_does_not_count(caplog):
     assert not caplog.records
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="every clock is faked there")
+def test_an_outage_while_a_test_stops_the_clock():
+    """It is over half a second later, and the next one opens the breaker, whatever time the test believed in."""
+    breaker = CircuitBreaker(2)
+    with freeze_time("2387-01-01"):
+        break_it(breaker)
+        assert breaker.open
+    time.sleep(BREAKER_SECONDS)
+    assert not breaker.open
+
+    with freeze_time("2387-01-01"):
+        breaker.succeeded()
+    break_it(breaker)
+    assert breaker.open
+
+
 def test_an_outage_that_flickers_is_said_once(caplog):
     """A primary that reads and cannot confirm fails every other operation: two lines, not two for each request."""
     caplog.set_level(logging.INFO, "flask_mongo_session")
     breaker = CircuitBreaker(2)
     for _ in range(20):
-        breaker.failed(GONE, time.monotonic())
+        breaker.failed(GONE, boottime())
         breaker.succeeded()
 
     assert len(caplog.records) == 2
