@@ -60,3 +60,18 @@ def test_calls_of_a_request(browser, path):
         assert entered.total() == CALLS[path], shown
     else:
         assert entered.total() <= CALLS[path] + 1, shown
+
+
+@pytest.mark.parametrize("act", [lambda: session["one"], lambda: session["one"].append(2)], ids=["read", "changed"])
+def test_a_request_pays_for_the_keys_that_it_uses(app, act):
+    """Values are decoded, compared and encoded key by key: what else the session holds costs no call."""
+
+    def calls_beside(others):
+        browser = app.test_client()
+        with browser.session_transaction() as stored:
+            stored.update(one=[1], **{f"key{number}": [{"a": (number,)}] for number in range(others)})
+        browser.get("/act")
+        return calls_of(lambda: browser.get("/act"))
+
+    app.add_url_rule("/act", view_func=lambda: str(act()))
+    assert calls_beside(50) == calls_beside(0)
