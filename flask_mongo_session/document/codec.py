@@ -93,12 +93,13 @@ def size(document: dict[str, t.Any]) -> int:
 
 def field_name(key: str) -> str:
     """The field of ``data`` that holds session key *key*: any string, as a name that is no path and no operator."""
-    if key.isidentifier():
-        return key
-    if key == "":
+    name = str.__str__(key)  # the text of an enumeration's member, which shows as something else
+    if name.isidentifier():
+        return name
+    if name == "":
         return "%"
 
-    return _UNSAFE_IN_KEY.sub(lambda match: f"%{ord(match[0]):04x}", key)
+    return _UNSAFE_IN_KEY.sub(lambda match: f"%{ord(match[0]):04x}", name)
 
 
 def key_name(field: str) -> str:

@@ -36,7 +36,7 @@ class Schema:
         if self.declared and (declared := self.declared.get(key)) is not None:
             return declared.db_field
 
-        return f"data.{key}" if key.isidentifier() else _free_path(key)
+        return "data." + key if key.isidentifier() else _free_path(key)
 
     def stale_paths(self, keys: t.Iterable[str]) -> list[str]:
         """The paths to remove whenever one of *keys* is written or removed: where declared ones lay as free-form keys.

@@ -182,6 +182,8 @@ def test_any_text_is_a_key(one, other):
     name = field_name(one)
 
     assert key_name(name) == one
+    assert field_name(Text(one)) == name
+    assert type(field_name(Text(one))) is str
     assert name
     assert "." not in name
     assert not name.startswith("$")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import enum
 from collections.abc import MutableMapping
 
 import pytest
@@ -251,6 +252,28 @@ def test_keys_are_text(session, key):
         session[key] = 1
 
     assert key not in session
+
+
+class Key(str, enum.Enum):
+    PLAIN = "plain"
+    DOTTED = "a.b"
+    USER = "user_id"
+
+
+@pytest.mark.parametrize("key", Key)
+def test_members_of_an_enumeration_are_keys(desk, session, key):
+    """A key of a subclass of text is the text that it equals, not the one that it is shown as."""
+    session[key] = "7"
+    desk.save(session)
+    assert {type(name) for name in desk.data(session)} == {str}
+    assert desk.data(session)[key.value] == "7"
+
+    session = desk.open(session.token)
+    assert (key in session, session.pop(key)) == (True, "7")
+    session.append(key, 1)
+    session.regenerate()
+    desk.save(session)
+    assert desk.data(session)[key.value] == [1]
 
 
 def test_typed_access(desk):
