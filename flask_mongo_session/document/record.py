@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import typing as t
 
 from flask_mongo_session.mongo.bson_types import moment
@@ -142,6 +143,8 @@ def user_text(user: t.Any) -> str | None:
     """The text by which records know a user; ``None`` for nobody, which ``""`` is, too. Always text that BSON takes."""
     if user is None:
         return None
+    if isinstance(user, enum.Enum):
+        user = user.value  # what is stored of it
 
     text = str(user).encode("utf-8", "backslashreplace").decode()
     return (split_login(text)[0] if GENERATION in text else text) or None

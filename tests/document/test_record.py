@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 
 import pytest
 from bson import ObjectId
@@ -94,11 +95,13 @@ def test_a_bare_record_is_enough():
         ("é", "é"),
         ("\ud800", "\\ud800"),
         ({"$ne": None}, "{'$ne': None}"),
+        (enum.Enum("User", {"ADA": "ada"}, type=str).ADA, "ada"),
+        (enum.Enum("User", {"ADA": 7}, type=int).ADA, "7"),
     ],
     ids=ascii,
 )
 def test_the_text_that_names_a_user(user, text):
-    """``str()`` of the key's value; ``None`` and the empty text are nobody; always text that BSON takes."""
+    """``str()`` of what is stored as the key; ``None`` and the empty text are nobody; always text that BSON takes."""
     assert user_text(user) == text
 
 
