@@ -220,19 +220,19 @@ class SessionRepository:
 
     def commit(self, sid: str, encoded: t.Mapping[str, t.Any], expires_at: dt.datetime, user_id: str | None) -> None:
         """Create the record or replace its values and expiry; a live one keeps its token and what goes with it."""
-        now = self.now()
-        new = self.mapper.document(
-            sid, encoded, {"created_at": now, "touched_at": now, "expires_at": expires_at, "user_id": user_id}
-        )
-        self.check_fits(codec.size(new))
-        fields = {**new}
-        first = {name: fields.pop(name) for name in ("_id", "_cls", "created_at") if name in new}
-        update = {"$set": fields, "$setOnInsert": first}
-        if gone := {name: "" for name in (*self.mapper.content_fields, "user_id") if name not in new}:
-            update["$unset"] = gone
-
-        alive, over = {"_id": sid, **filters.live(now)}, {"_id": sid, "expires_at": {"$not": {"$gt": now}}}
         with Operation(self.connection) as session:
+            now = self.connection.now()
+            new = self.mapper.document(
+                sid, encoded, {"created_at": now, "touched_at": now, "expires_at": expires_at, "user_id": user_id}
+            )
+            self.check_fits(codec.size(new))
+            fields = {**new}
+            first = {name: fields.pop(name) for name in ("_id", "_cls", "created_at") if name in new}
+            update = {"$set": fields, "$setOnInsert": first}
+            if gone := {name: "" for name in (*self.mapper.content_fields, "user_id") if name not in new}:
+                update["$unset"] = gone
+
+            alive, over = {"_id": sid, **filters.live(now)}, {"_id": sid, "expires_at": {"$not": {"$gt": now}}}
             try:
                 self.collection.update_one(alive, update, upsert=True, session=session)
             except DuplicateKeyError:
