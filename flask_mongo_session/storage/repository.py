@@ -31,11 +31,12 @@ if t.TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PATH_NOT_VIABLE = 28
+#: What it says where there is no document to write keys into: PathNotViable; in a pipeline, $mergeObjects.
+_NO_DOCUMENT = (28, 40400)
 _TOO_LARGE = (10334, 17419, 17420)
 #: What the server says of an increment or append that the stored value does not allow: BadValue, TypeMismatch; in a
-#: pipeline: an overflow, $add, $concatArrays, $mergeObjects.
-_NOT_COMPUTABLE = (2, 14, 241, 16554, 28664, 40400)
+#: pipeline: an overflow, $add, $concatArrays.
+_NOT_COMPUTABLE = (2, 14, 241, 16554, 28664)
 #: Bytes that MongoDB allows for one document.
 _MAX_DOCUMENT = 16 * 1024 * 1024
 #: Rejected cookies that are counted at most until they are told to the database.
@@ -260,7 +261,7 @@ class SessionRepository:
 
     def _refused(self, sid: str, error: WriteError) -> bool:
         """Say what the server's refusal of an update means; ``False`` where the record is damaged."""
-        if error.code == _PATH_NOT_VIABLE:
+        if error.code in _NO_DOCUMENT:
             self._log_damage(sid, "Its data is no document.")
             return False
         if error.code in _TOO_LARGE:

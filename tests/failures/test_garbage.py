@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_mongo_session import SessionStoreUnavailable, SessionTooLarge
+from flask_mongo_session.document.changes import WIDE
 from flask_mongo_session.session.state import CookieContent, new_session_id, new_token
 
 COOKIES = 5_000
@@ -269,6 +270,28 @@ def test_a_damaged_expiry_is_no_expiry(rot, store, expires_at):
     assert browser.get("/write/kept/2").status_code == 200
     assert browser.get_cookie("session").value.partition(".")[0] != sid
     assert browser.get("/read/kept").text == "2"
+
+
+WRITES = {
+    "one key": lambda: session.update(a=1),
+    "keys out of order": lambda: session.update(b=1, a=2),
+    "numbers": lambda: (session.increment("b"), session.increment("a")),
+    "very many": lambda: session.update({f"key{number}": number for number in range(WIDE + 1)}),
+}
+
+
+@pytest.mark.parametrize("data", [5, "text", [1], True, bson.MinKey()])
+@pytest.mark.parametrize("way", WRITES)
+def test_writes_where_the_data_are_no_document(app, rot, sessions, data, way):
+    """However the update is made: the session is damaged, and what was written begins another one."""
+    app.add_url_rule("/blind", view_func=lambda: str(WRITES[way]()))
+    browser = rot(lambda document: {**document, "data": data})
+    before = browser.get_cookie("session").value.partition(".")[0]
+
+    assert browser.get("/blind").status_code == 200
+    after = browser.get_cookie("session").value.partition(".")[0]
+    assert after != before
+    assert sessions.find_one({"_id": after})["data"]
 
 
 def raw_document(sid, expires_at, damage):
