@@ -27,6 +27,7 @@ from flask_mongo_session import (
 )
 from flask_mongo_session.contrib.admin import SessionAdmin
 from flask_mongo_session.contrib.devices import devices_blueprint
+from flask_mongo_session.web.cookie import _signature
 
 
 class AttackedSession(SessionDocument):
@@ -278,8 +279,8 @@ class Attacker:
         """With our signature, as somebody with the secret key could make it."""
         sid, token = (self.chance.choice([*self.sids, "x", "%", "-", "a" * 30]) for _ in range(2))
         extras = self.chance.choice(["s", "p", "p0", "sffffffffff", "p-1", "", "q", "pzz", "p" + "f" * 20])
-        signer = self.app.session_interface.signer(self.app)._signer
-        return signer.sign(".".join([sid, token, *self.chance.choice([[], ["x"], ["x", "y"]]), extras])).decode()
+        text = ".".join([sid, token, *self.chance.choice([[], ["x"], ["x", "y"]]), extras])
+        return f"{text}.{_signature(self.app.session_interface.signer(self.app)._keys[0], text)}"
 
     def remembered(self):
         """For Flask-Login, which fails by itself over anything but ASCII."""
