@@ -27,7 +27,7 @@ from .document.model import SessionDocument
 from .document.record import StoredSession, user_of
 from .exceptions import ConfigurationTypeError
 from .mongo.connection import Connection
-from .mongo.operation import BACKGROUND_SECONDS, Operation
+from .mongo.operation import BACKGROUND_SECONDS, WALK_SECONDS, Operation
 from .storage import audit, indexes
 from .storage.repository import SessionRepository, is_id
 
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 MAX_SIZE = 1024 * 1024
 #: Records that come at once where all of them are wanted, and in which order.
 _BATCH, _NATURAL = 2000, [("$natural", 1)]
-#: Seconds that the server may work on handing out all of them.
-_WALK_SECONDS = 600.0
 #: Seconds after which a thread that could not be started is tried again.
 _TRY_AGAIN_SECONDS = 10.0
 
@@ -158,7 +156,7 @@ class MongoSessionStore:
             live = {"_id": {"$gt": ""}, **filters.live(self.connection.now())}
 
         batches = self.collection.find_raw_batches(live, dict.fromkeys(fields, True), batch_size=_BATCH, hint=_NATURAL)
-        seconds = _WALK_SECONDS  # the server counts the first command's limit over all that follow
+        seconds = WALK_SECONDS
         while True:
             with self.connection.background_operation(seconds):
                 batch = next(batches, None)

@@ -31,6 +31,9 @@ if t.TYPE_CHECKING:
 
 #: Seconds for one command on the whole collection.
 BACKGROUND_SECONDS = 30.0
+#: Seconds that the server may work on handing out a whole collection: it counts the limit of the first command over all
+#: that follow.
+WALK_SECONDS = 600.0
 #: Driver sessions kept for reuse; more than this many operations at once start sessions of their own.
 MAX_IDLE_SESSIONS = 64
 

@@ -10,7 +10,6 @@ import typing as t
 from flask_mongo_session import signals
 from flask_mongo_session.document import codec, filters
 from flask_mongo_session.document.changes import REMOVE, WIDE, Changes
-from flask_mongo_session.document.mapper import Update
 from flask_mongo_session.document.standing import Standing
 from flask_mongo_session.exceptions import SessionStoreUnavailable, TooManySessions
 from flask_mongo_session.mongo import clock
@@ -327,8 +326,11 @@ class UnitOfWork:
             if wishes.whole:
                 whole = mapper.replacement(cookie.sid, values.written_so_far(), fields)
                 repository.check_fits(codec.size(whole))
-            update: Update = whole if wishes.whole else mapper.update(cookie.sid, values.changes, fields, values.stored)
-            if not send(draft, repository, chosen, update, weighed=self._weighed or wishes.whole):
+                stored = repository.update(chosen, whole)
+            else:
+                update = mapper.update(cookie.sid, values.changes, fields, values.stored)
+                stored = send(draft, repository, chosen, update, weighed=self._weighed)
+            if not stored:
                 return None
 
         self._renewing = None

@@ -150,7 +150,7 @@ class SessionRepository:
 
         found = self.find(sid, b"")
         record = found.record
-        if record is None or "ended_at" in record or self._reason(sid, record, found.now) is not Missing.UNKNOWN:
+        if record is None or "ended_at" in record or found.reason not in (None, Missing.UNKNOWN):
             return None
         stored = self.mapper.stored(record)
         self.announce(signals.session_loaded, sid=sid, user_id=stored.user_id)

@@ -16,7 +16,7 @@ from flask_mongo_session import signals
 from flask_mongo_session.document import filters
 from flask_mongo_session.document.record import METADATA, SessionInfo, user_text
 from flask_mongo_session.document.standing import GRACE
-from flask_mongo_session.mongo.operation import BACKGROUND_SECONDS, Operation
+from flask_mongo_session.mongo.operation import BACKGROUND_SECONDS, WALK_SECONDS, Operation
 
 from .repository import SessionRepository, is_id, tombstone
 
@@ -35,8 +35,6 @@ _HIGHEST = "\U0010ffff"
 #: Sessions that one command ends on the walk through everybody's: a find that waits for a processor behind it waits
 #: briefly. On two cores the 99th percentile of finds rises to 1.7 times, with a thousand at once to three times.
 _STEP = 25
-#: Seconds that the whole walk may take.
-_WALK_SECONDS = 24 * 3_600.0
 #: Seconds: after each step the walk rests as long as it took, but no longer than this.
 _LONGEST_REST = 0.25
 #: What the server says of a hint that names no index.
@@ -158,7 +156,7 @@ class UserSessions:
         count, connection = 0, self._repository.connection
         chosen = {"_id": {"$nin": kept}, **filters.live(self.now())}
         cursor = self._repository.collection.find(chosen, {"_id": True}, batch_size=_BATCH, hint=[("$natural", 1)])
-        seconds = _WALK_SECONDS  # the server counts the first command's limit over all that follow
+        seconds = WALK_SECONDS
         while True:
             began = time.monotonic()
             with connection.background_operation(seconds):

@@ -7,28 +7,11 @@ import time
 
 import pymongo
 import pytest
-from pymongo import monitoring
+from sent import Sent
 from waiting import quickest
 
 NOWHERE = "mongodb://127.0.0.1:9/?directConnection=true"
 LIMIT = 1.0
-
-
-class Sent(monitoring.CommandListener):
-    def __init__(self):
-        self.commands = []
-
-    def started(self, event):
-        self.commands.append(event.command)
-
-    def succeeded(self, event):
-        pass
-
-    def failed(self, event):
-        pass
-
-    def of(self, name):
-        return [command for command in self.commands if name in command]
 
 
 def is_up(browser, path="/read/kept"):
