@@ -32,8 +32,8 @@ _BY_USER = [("user_id", 1)]
 _SECONDS = 120.0
 #: No id goes on with it.
 _HIGHEST = "\U0010ffff"
-#: Sessions that one command ends on the walk through everybody's: a find that waits for a processor behind it waits
-#: briefly. On two cores the 99th percentile of finds rises to 1.7 times, with a thousand at once to three times.
+#: Sessions that one command ends on the walk through everybody's: so few that a find which has to wait for a processor
+#: waits briefly. On two cores the 99th percentile of finds at most doubles; with a thousand at once it triples.
 _STEP = 25
 #: Seconds: after each step the walk rests as long as it took, but no longer than this.
 _LONGEST_REST = 0.25
